@@ -1,0 +1,344 @@
+"""The declare stage: from a module and the options of its export to a flat call with a resolved signature."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torchport._hooks import Hooks, read_hooks
+from torchport._options import ExportOptions
+from torchport.errors import HookError, OptionError, PortTypeError, ReferenceRunError, TorchportError
+from torchport.ports import Port, Signature, is_port_like, make_inputs, signature_from_annotations
+from torchport.ports.calling import Arguments, FlatCall, OutputNames, bind_example
+from torchport.ports.structure import flat_declarations
+
+if TYPE_CHECKING:
+    import torch
+
+    from torchport.verification import Reference
+
+__all__ = ["Subject", "declare", "explicit_names", "reference_of", "traced_sizes"]
+
+_ODD_SIZES = (37, 29, 41, 31, 43, 23, 47, 19, 53)
+"""Sizes to trace with: odd, distinct, above one. A size of 1 hides broadcasting, an even one hides a factor."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What one export stands for, before anything is prepared.
+
+    Attributes:
+        module: The model.
+        call: The flat call of the untouched model.
+        forward_name: The method that is exported.
+        signature: Its ports, resolved.
+        example: The tensors that are traced, by flat name.
+        further: Further examples of the caller, for the proof.
+        output_example: What the caller says the model answers to its example, by output name.
+        given_example: The caller's own example, where another one is traced.
+        notes: What the user should know.
+    """
+
+    module: torch.nn.Module
+    call: FlatCall
+    forward_name: str
+    signature: Signature
+    example: Mapping[str, torch.Tensor]
+    further: tuple[Mapping[str, torch.Tensor], ...] = ()
+    output_example: Mapping[str, torch.Tensor] | None = None
+    given_example: Mapping[str, torch.Tensor] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def traced_sizes(symbols: Mapping[str, Any]) -> dict[str, int]:
+    """Sizes to trace with: odd, distinct and above one, within each axis's ``min``, ``max`` and ``multiple_of``.
+
+    Example:
+        >>> from torchport.ports import Axis
+        >>> traced_sizes({"batch": Axis("batch"), "time": Axis("time", min=4, multiple_of=4)})
+        {'batch': 3, 'time': 148}
+    """
+    sizes: dict[str, int] = {}
+    for symbol, axis in symbols.items():
+        wanted = (3, 5, 7) if symbol == "batch" else _ODD_SIZES
+        free = [size for size in wanted if size * axis.multiple_of not in sizes.values()] or list(wanted)
+        size = free[0] * axis.multiple_of
+        while size < axis.min:
+            size += axis.multiple_of * 2
+        if axis.max is not None and size > axis.max:
+            size = axis.max - axis.max % axis.multiple_of
+            taken = size in sizes.values() and size - axis.multiple_of >= max(axis.min, 2)
+            size -= axis.multiple_of if taken else 0
+        sizes[symbol] = size
+    return sizes
+
+
+def _is_axes(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, int) for key in value)
+    return isinstance(value, (list, tuple)) and all(isinstance(one, int) for one in value)
+
+
+def _seen(tensor: torch.Tensor) -> Port:
+    """The port of a tensor that nobody declared: every axis as large as it was."""
+    return Port(" ".join(str(size) for size in tensor.shape), dtype=str(tensor.dtype).removeprefix("torch."))
+
+
+def _any_rank(tensor: torch.Tensor) -> Port:
+    """The port of an output that nobody declared: the reference says which of its axes vary."""
+    return Port("...", dtype=str(tensor.dtype).removeprefix("torch."))
+
+
+def _match_inputs(
+    arguments: Arguments, tensors: Mapping[str, torch.Tensor], declared: Mapping[str, Any], disabled: frozenset[str]
+) -> tuple[Arguments, dict[str, torch.Tensor]]:
+    """Gives the tensors the names that were declared, by name or, where ``forward`` calls them otherwise, by place."""
+    wanted = {name: value for name, value in declared.items() if name not in disabled}
+    needed = [name for name, value in wanted.items() if not getattr(value, "optional", False)]
+    if set(wanted) <= set(tensors) or (set(needed) <= set(tensors) and set(tensors) <= set(wanted)):
+        return arguments, dict(tensors)
+    names = list(wanted) if len(wanted) == len(tensors) else needed
+    missing = [name for name in wanted if name not in tensors and name in needed]
+    if not missing:
+        return arguments, dict(tensors)
+    if len(names) == len(tensors) and not set(names) & set(tensors):
+        renames = dict(zip(tensors, names, strict=True))
+        return arguments.renamed(renames), {renames[name]: tensor for name, tensor in tensors.items()}
+    near = difflib.get_close_matches(missing[0], tensors, n=1)
+    raise PortTypeError(
+        "input_types declares an input that the example does not hold",
+        where=missing[0],
+        found=", ".join(tensors),
+        expected=", ".join(wanted),
+        hint=f"did you mean {near[0]!r}?" if near else "add it to input_example, or name it in disabled_deployment_input_names",
+    )
+
+
+def _from_types(module: torch.nn.Module, hooks: Hooks) -> Any:
+    """An example made from the declared types; optional inputs are left out."""
+    declared = flat_declarations(hooks.input_types, is_port_like)
+    needed = {name: one for name, one in declared.items() if name not in hooks.disabled_inputs and not getattr(one, "optional", False)}
+    if not needed:
+        raise HookError(
+            "there is nothing to export with: no input example and no declared input types",
+            where=f"{type(module).__module__}.{type(module).__qualname__}",
+            hint="pass input_example=(tensor, …), or give the model input_types",
+        )
+    signature = Signature.of(inputs=needed, outputs={})
+    tensors = make_inputs(signature, traced_sizes(signature.symbols), seed=0)
+    return tensors if _known_by_name(hooks.forward, tensors) else tuple(tensors.values())
+
+
+def _known_by_name(forward: Callable[..., Any], names: Iterable[str]) -> bool:
+    """Whether ``forward`` has a parameter for any of the names; if it has for none, the declared order is the order of its parameters."""
+    try:
+        parameters = inspect.signature(forward).parameters
+    except (TypeError, ValueError):
+        return False
+    return any(name in parameters for name in names) or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+
+
+def axes_of(value: Any) -> dict[int, str] | list[int]:
+    """One port's explicit dynamic axes as ``{axis: symbol}`` or ``[axis]``; ``torch.export`` dims are read by name."""
+    if not isinstance(value, Mapping):
+        return list(value)
+    named: dict[int, str] = {}
+    plain: list[int] = []
+    for axis, symbol in value.items():
+        if symbol is None:
+            continue
+        name = symbol if isinstance(symbol, str) else getattr(symbol, "__name__", None)
+        if isinstance(name, str):
+            named[axis] = name
+        else:
+            plain.append(axis)
+    return named if not plain else {**named, **{axis: f"axis_{axis}" for axis in plain}}
+
+
+def _ends(given: Mapping[str, Any]) -> dict[str, tuple[int, int | None]]:
+    """The ``min`` and ``max`` of ``torch.export`` dims among explicit axes, by symbol."""
+    ends: dict[str, tuple[int, int | None]] = {}
+    for axes in flat_declarations(given, _is_axes).values():
+        for dim in axes.values() if isinstance(axes, Mapping) else ():
+            least, most, name = getattr(dim, "min", None), getattr(dim, "max", None), getattr(dim, "__name__", None)
+            if isinstance(name, str) and (isinstance(least, int) or isinstance(most, int)):
+                ends[name] = (max(1, least) if isinstance(least, int) else 1, most if isinstance(most, int) else None)
+    return ends
+
+
+def explicit_names(options: ExportOptions) -> set[str]:
+    """The flat port names that the caller's ``dynamic_axes`` name."""
+    return set(flat_declarations(options.dynamic_axes or {}, _is_axes))
+
+
+def _asked_axes(options: ExportOptions, hooks: Hooks) -> Mapping[str, Any] | None:
+    """The explicit dynamic axes: the caller's, else the model's own."""
+    return options.dynamic_axes if options.dynamic_axes is not None else hooks.dynamic_axes
+
+
+def _dynamic(signature: Signature, options: ExportOptions, hooks: Hooks) -> Signature:
+    if not options.use_dynamic_axes:
+        return signature.with_dynamic_axes({})
+    given = _asked_axes(options, hooks)
+    if given is None:
+        return signature
+    flat = {name: axes_of(axes) for name, axes in flat_declarations(given, _is_axes).items()}
+    known = {*signature.inputs, *signature.outputs}
+    if flat and known.isdisjoint(flat):
+        return signature  # axes of another subnet's ports
+    signature = signature.with_dynamic_axes({name: axes for name, axes in flat.items() if name in known})
+    return signature.restricted({symbol: ends for symbol, ends in _ends(given).items() if symbol in signature.symbols})
+
+
+def _run(call: FlatCall, tensors: Mapping[str, torch.Tensor], where: str) -> Any:
+    import torch
+
+    from torchport.prepare import watched
+
+    args, kwargs = call.arguments.build({name: tensor.clone() for name, tensor in tensors.items()})
+    try:
+        with torch.no_grad(), watched():
+            return call.function(*args, **kwargs)
+    except TorchportError:
+        raise
+    except Exception as error:
+        raise ReferenceRunError(
+            f"the model itself fails on {where}: {type(error).__name__}: {error}",
+            found=", ".join(f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in tensors.items()),
+            hint="call the model with this example yourself",
+        ) from error
+
+
+def declare(
+    module: torch.nn.Module,
+    options: ExportOptions,
+    *,
+    input_types: Mapping[str, Any] | None = None,
+    output_types: Mapping[str, Any] | None = None,
+) -> Subject:
+    """Reads the hooks, binds the example, names the outputs, and resolves the signature.
+
+    Args:
+        module: The model, in the mode in which it is exported.
+        options: The options of the export.
+        input_types: The caller's own input types; they win over the model's.
+        output_types: The caller's own output types.
+
+    Raises:
+        HookError: A hook raised or returned the wrong thing.
+        PortError: The example does not fit ``forward`` or the declared types.
+        ReferenceRunError: The model fails on the example.
+    """
+    hooks = read_hooks(module, input_types=input_types, output_types=output_types)
+    if not hooks.input_types and input_types is None:
+        inputs, outputs = signature_from_annotations(hooks.forward)
+        hooks = dataclasses.replace(hooks, input_types=inputs, output_types=hooks.output_types or outputs)
+    example, where = (
+        (options.input_example, "input_example (argument)") if options.input_example is not None else (hooks.example, "input_example")
+    )
+    if example is None:
+        example, where = _from_types(module, hooks), "an example made from input_types"
+    declared = flat_declarations(hooks.input_types, is_port_like)
+    arguments, tensors = bind_example(hooks.forward, example, disabled=hooks.disabled_inputs, hook=where)
+    arguments, tensors = _match_inputs(arguments, tensors, declared, hooks.disabled_inputs)
+    tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    probe = FlatCall(hooks.forward, arguments, OutputNames.nothing())
+    answer = _run(probe, tensors, where)
+    names = OutputNames.of(answer, declared=list(hooks.output_types), disabled=hooks.disabled_outputs, where=hooks.forward_name)
+    call = dataclasses.replace(probe, outputs=names)
+    results = names.take(answer)
+    output_declared = flat_declarations(hooks.output_types, is_port_like)
+    explicit = set(flat_declarations(_asked_axes(options, hooks) or {}, _is_axes))
+    stated = {name: tensor for name, tensor in results.items() if output_declared.get(name) is not None or name in explicit}
+    signature = Signature.of(
+        inputs={name: declared.get(name) or _seen(tensor) for name, tensor in tensors.items()},
+        outputs={
+            name: output_declared.get(name) or (_seen(tensor) if name in stated else _any_rank(tensor)) for name, tensor in results.items()
+        },
+    )
+    signature = _dynamic(signature, options, hooks).resolved(inputs=tensors, outputs=stated)
+
+    notes = [f"{name}={value!r} is a constant of the artifact" for name, value in arguments.constants]
+    if not signature.symbols:
+        notes.append("every axis is static: nothing declares a dynamic one (input_types or dynamic_axes do)")
+    traced = _without_ones(call, signature, tensors)
+    if traced is not tensors:
+        notes.append("an axis of the example has size 0 or 1: traced with a larger example made from it")
+    return Subject(
+        module=module,
+        call=call,
+        forward_name=hooks.forward_name,
+        signature=signature,
+        example=traced,
+        further=tuple(_further(call, example, hooks) for example in _listed(options.check_trace)),
+        output_example=_output_example(names, options.output_example),
+        given_example=tensors if traced is not tensors or options.output_example is not None else None,
+        notes=tuple(notes),
+    )
+
+
+def reference_of(subject: Subject, options: ExportOptions) -> Reference:
+    """What the untouched model answers over the sizes of its ports; what it writes into its weights meanwhile is put back with the rest."""
+    from torchport.prepare import kept_as_found, watched
+    from torchport.verification import take_reference
+
+    # The capture sees the model as it was found, too: not the tables and caches that the reference's sizes left in it.
+    with kept_as_found(subject.module), watched():
+        return take_reference(
+            subject.call,
+            subject.signature,
+            subject.example,
+            options,
+            further_examples=subject.further,
+            output_example=subject.output_example,
+            given_example=subject.given_example,
+        )
+
+
+def _without_ones(call: FlatCall, signature: Signature, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The example at sizes above one, where the model takes it so: an axis traced at 1 cannot be told from a broadcast one."""
+    sizes = {symbol: tensors[name].shape[axis] for name, axes in signature.dynamic_axes("inputs").items() for axis, symbol in axes.items()}
+    small = [symbol for symbol, size in sizes.items() if size <= 1]
+    larger = {symbol: size for symbol, size in traced_sizes(signature.symbols).items() if symbol in small and size > 1}
+    if not larger:
+        return tensors
+    try:
+        made = make_inputs(signature, {**sizes, **larger}, seed=0, example=tensors)
+        _run(call, made, "the enlarged example")
+    except TorchportError:
+        return tensors
+    return {name: made[name] for name in tensors}
+
+
+def _listed(check_trace: bool | Sequence[Any]) -> list[Any]:
+    return [] if isinstance(check_trace, bool) else list(check_trace)
+
+
+def _further(call: FlatCall, example: Any, hooks: Hooks) -> dict[str, torch.Tensor]:
+    _, tensors = bind_example(hooks.forward, example, disabled=hooks.disabled_inputs, hook="check_trace")
+    if len(tensors) != len(call.arguments.names):
+        raise OptionError(
+            "an example of check_trace holds other inputs than the one that is traced",
+            where="check_trace",
+            found=", ".join(tensors),
+            expected=", ".join(call.arguments.names),
+        )
+    return dict(zip(call.arguments.names, tensors.values(), strict=True))
+
+
+def _output_example(names: OutputNames, example: Any) -> dict[str, torch.Tensor] | None:
+    if example is None:
+        return None
+    try:
+        return names.take(example)
+    except TorchportError as error:
+        raise OptionError(
+            "output_example has another structure than what the model returns",
+            where="output_example",
+            found=error.found,
+            expected=error.expected,
+        ) from error

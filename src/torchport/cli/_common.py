@@ -1,0 +1,137 @@
+"""Arguments and options that several commands share, each spelled out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from torchport.cli._output import Output, table
+
+if TYPE_CHECKING:
+    from torchport.ports import Port
+    from torchport.verification import Proof
+
+__all__ = [
+    "AllowTies",
+    "CheckTolerance",
+    "CheckTrace",
+    "Config",
+    "DynamicAxes",
+    "InputExample",
+    "InputTypes",
+    "OutputExample",
+    "OutputTypes",
+    "Seed",
+    "SetEval",
+    "SourceText",
+    "Trust",
+    "UseDynamicAxes",
+    "Weights",
+    "notes_text",
+    "output_of",
+    "port_text",
+    "proof_table",
+    "ranges_text",
+]
+
+_MODEL, _EXAMPLES, _AXES, _PROOF = "Model", "Examples", "Ports and axes", "Proof"
+
+SourceText = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="A name from `torchport models`, package.module:Class, file.py:Class (or :function), or an archive.nemo."
+    ),
+]
+Config = Annotated[
+    Path | None, typer.Option(metavar="FILE.yaml", help="The model's config; for a plain class, its keywords.", rich_help_panel=_MODEL)
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Weights to load: .ckpt, .pt, .safetensors; nothing in it is run.", rich_help_panel=_MODEL),
+]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CLASS", help="A class that an archive or config may name beside the known ones; repeat it.", rich_help_panel=_MODEL
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Where random weights start, so that `verify` makes the same.", rich_help_panel=_MODEL)]
+
+InputExample = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Inputs to trace with: .npz (by name), .npy, or .pt.", rich_help_panel=_EXAMPLES),
+]
+OutputExample = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="What the model answers to the input example.", rich_help_panel=_EXAMPLES)
+]
+CheckTrace = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[FILE…]",
+        help="Also compare on the example within the check tolerance; with files, on those examples.",
+        rich_help_panel=_EXAMPLES,
+    ),
+]
+CheckTolerance = Annotated[float, typer.Option(help="Relative tolerance of --check-trace.", rich_help_panel=_EXAMPLES)]
+
+InputTypes = Annotated[
+    list[str] | None,
+    typer.Option("--input-type", metavar="NAME=AXES[,DTYPE]", help='A port: "mel=batch 80 time"; repeat it.', rich_help_panel=_AXES),
+]
+OutputTypes = Annotated[
+    list[str] | None,
+    typer.Option("--output-type", metavar="NAME=AXES[,DTYPE]", help="The same for outputs, in order.", rich_help_panel=_AXES),
+]
+UseDynamicAxes = Annotated[bool, typer.Option(help="Dynamic axes at all.", rich_help_panel=_AXES)]
+DynamicAxes = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=AXIS[:SYMBOL],…", help="Explicit dynamic axes: x=0:batch,1:time; repeat it.", rich_help_panel=_AXES),
+]
+
+SetEval = Annotated[bool, typer.Option(help="Eval mode while exporting.", rich_help_panel=_MODEL)]
+AllowTies = Annotated[bool, typer.Option("--allow-ties", help="Accept another index where two scores tie.", rich_help_panel=_PROOF)]
+
+
+def output_of(context: typer.Context) -> Output:
+    """Where the command at hand prints to."""
+    output = context.find_root().obj
+    assert isinstance(output, Output)
+    return output
+
+
+def proof_table(proof: Proof) -> Table:
+    """The cases of a proof that holds."""
+    rows = [
+        (case.label, ", ".join(f"{name} {size}" for name, size in case.sizes.items()) or "-", f"{case.error:.1e}", f"{case.tolerance:.1e}")
+        for case in proof.cases
+    ]
+    return table(
+        f"Proved in {proof.runtime} against the untouched model",
+        ("case", "sizes", "worst error", "tolerance"),
+        rows,
+        right=("worst error", "tolerance"),
+    )
+
+
+def port_text(port: Port) -> str:
+    """A port in one line: ``float32 [batch 80 time]``."""
+    axes = "any rank" if port.shape is None else " ".join(str(size) for size in port.shape) or "a scalar"
+    return f"{port.dtype} [{axes}]"
+
+
+def ranges_text(ranges: Mapping[str, Any]) -> str:
+    """Ranges in words: ``time: 9 to 5000``."""
+    parts = []
+    for symbol, (low, high) in ranges.items():
+        parts.append(f"{symbol}: {low} or more" if high is None else f"{symbol}: {low} to {high}")
+    return "; ".join(parts)
+
+
+def notes_text(notes: tuple[str, ...] | list[str]) -> str:
+    """Notes as lines."""
+    return "\n".join(f"[yellow]note[/] {escape(note)}" for note in notes)

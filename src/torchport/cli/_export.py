@@ -1,0 +1,216 @@
+"""``torchport export``: a model in, a proved artifact out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.markup import escape
+from typer.core import TyperCommand
+
+from torchport.cli._common import (
+    AllowTies,
+    CheckTolerance,
+    CheckTrace,
+    Config,
+    DynamicAxes,
+    InputExample,
+    InputTypes,
+    OutputExample,
+    OutputTypes,
+    Seed,
+    SetEval,
+    SourceText,
+    Trust,
+    UseDynamicAxes,
+    Weights,
+    notes_text,
+    output_of,
+    port_text,
+    proof_table,
+    ranges_text,
+)
+from torchport.cli._output import size_text, table
+from torchport.cli._source import Source
+from torchport.cli._values import EXAMPLE_SUFFIXES, read_answer, read_dynamic_axes, read_example, read_keywords, read_port_types
+from torchport.errors import OptionError
+
+if TYPE_CHECKING:
+    from torchport.result import Exported, ExportResult
+
+__all__ = ["ExportCommand", "check_trace_of", "export"]
+
+_ITSELF = "itself"
+_FORMAT, _PROOF, _PREPARE = "Format", "Proof", "Preparing"
+
+
+class ExportCommand(TyperCommand):
+    """Lets ``--check-trace`` stand alone, or before any number of files."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses the arguments."""
+        return super().parse_args(ctx, _spelled_out(args))
+
+
+def _spelled_out(args: Sequence[str]) -> list[str]:
+    """``--check-trace a.npz b.npz`` as the option twice; alone, as the option with the word for the example itself.
+
+    Example:
+        >>> _spelled_out(["--check-trace", "a.npz", "b.pt", "m.onnx"])
+        ['--check-trace=a.npz', '--check-trace=b.pt', 'm.onnx']
+        >>> _spelled_out(["--check-trace", "--verbose"])
+        ['--check-trace=itself', '--verbose']
+    """
+    words = list(args)
+    spelled: list[str] = []
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            return [*spelled, word, *words]
+        if word != "--check-trace":
+            spelled.append(word)
+            continue
+        files = []
+        while words and words[0].lower().endswith(EXAMPLE_SUFFIXES) and not words[0].startswith("-"):
+            files.append(words.pop(0))
+        spelled.extend(f"--check-trace={file}" for file in files or [_ITSELF])
+    return spelled
+
+
+def check_trace_of(texts: Sequence[str] | None) -> bool | list[Any]:
+    """The ``check_trace`` argument: off, on, or further examples."""
+    files = [text for text in texts or () if text != _ITSELF]
+    return [read_example(Path(file), "--check-trace") for file in files] if files else bool(texts)
+
+
+def export(
+    context: typer.Context,
+    source: SourceText,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write; its extension picks the format.")],
+    config: Config = None,
+    weights: Weights = None,
+    trust: Trust = None,
+    seed: Seed = 0,
+    set_eval: SetEval = True,
+    input_example: InputExample = None,
+    output_example: OutputExample = None,
+    check_trace: CheckTrace = None,
+    check_tolerance: CheckTolerance = 0.01,
+    input_types: InputTypes = None,
+    output_types: OutputTypes = None,
+    use_dynamic_axes: UseDynamicAxes = True,
+    dynamic_axes: DynamicAxes = None,
+    verify: Annotated[bool, typer.Option(help="Prove the artifact over its dynamic axes.", rich_help_panel=_PROOF)] = True,
+    allow_ties: AllowTies = False,
+    keep_rejected: Annotated[
+        bool, typer.Option("--keep-rejected", help="Leave an artifact that failed as OUT.rejected.", rich_help_panel=_PROOF)
+    ] = False,
+    strategy: Annotated[str, typer.Option(help="auto, or the one to use: trace, torch_export, script.", rich_help_panel=_FORMAT)] = "auto",
+    try_script: Annotated[bool, typer.Option("--try-script", help="TorchScript: script first.", rich_help_panel=_FORMAT)] = False,
+    onnx_opset_version: Annotated[
+        int | None, typer.Option("--onnx-opset-version", "--opset", help="ONNX: 13 or later.", rich_help_panel=_FORMAT)
+    ] = None,
+    export_params: Annotated[bool, typer.Option(help="Weights inside the artifact.", rich_help_panel=_FORMAT)] = True,
+    do_constant_folding: Annotated[bool, typer.Option(help="ONNX: fold constants.", rich_help_panel=_FORMAT)] = True,
+    keep_initializers_as_inputs: Annotated[
+        bool, typer.Option("--keep-initializers-as-inputs", help="ONNX: list the weights as inputs too.", rich_help_panel=_FORMAT)
+    ] = False,
+    replace_1d_2d: Annotated[
+        bool, typer.Option("--replace-1d-2d", help="Swap 1-D convolutions, norms and pools for 2-D ones.", rich_help_panel=_PREPARE)
+    ] = False,
+    keywords: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A keyword for the model's _prepare_for_export; repeat it.", rich_help_panel=_PREPARE
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing artifact.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print each stage, and the exporter's own log, to standard error.")
+    ] = False,
+) -> None:
+    """Export a model and prove the artifact equal to it."""
+    further = read_keywords(keywords or ())
+    if replace_1d_2d:
+        further["replace_1D_2D"] = True
+    # What the command line itself can refuse, it refuses before torch is imported.
+    axes = read_dynamic_axes(dynamic_axes or ())
+    types = read_port_types(input_types or (), "--input-type"), read_port_types(output_types or (), "--output-type")
+    if output.exists() and not overwrite:
+        raise OptionError("the output exists", where="--output", found=str(output), hint="--overwrite replaces it, or choose another path")
+    shown = output_of(context)
+    with shown.progress(f"Exporting {source}", verbose=verbose) as on_stage:
+        on_stage("load")
+        examples = {
+            "input_example": None if input_example is None else read_example(input_example, "--input-example"),
+            "output_example": None if output_example is None else read_answer(output_example, "--output-example"),
+            "check_trace": check_trace_of(check_trace),
+        }
+        module = Source(source, config, weights, tuple(trust or ()), seed).build()
+        from torchport.pipeline import export as run
+
+        result = run(
+            module,
+            output,
+            input_types=types[0],
+            output_types=types[1],
+            on_stage=on_stage,
+            **examples,
+            verbose=verbose,
+            export_params=export_params,
+            do_constant_folding=do_constant_folding,
+            keep_initializers_as_inputs=keep_initializers_as_inputs,
+            onnx_opset_version=onnx_opset_version,
+            try_script=try_script,
+            set_eval=set_eval,
+            use_dynamic_axes=use_dynamic_axes,
+            dynamic_axes=axes,
+            check_tolerance=check_tolerance,
+            verify=verify,
+            overwrite=overwrite,
+            strategy=strategy,
+            keep_rejected=keep_rejected,
+            allow_ties=allow_ties,
+            **further,
+        )
+    shown.result(result.to_dict(), *_report(result))
+
+
+def _report(result: ExportResult) -> list[RenderableType]:
+    lines: list[RenderableType] = []
+    for part in result.parts:
+        lines.extend(_part_report(part))
+    return lines
+
+
+def _part_report(part: Exported) -> list[RenderableType]:
+    artifact, proof = part.artifact, part.proof
+    lines: list[RenderableType] = [f"[bold green]done[/] {escape(part.description)}"]
+    facts = [
+        *(
+            ("file", f"{path} ({size_text(path.stat().st_size)}, sha256 {artifact.digests.get(path.name, '?')[:16]}…)")
+            for path in artifact.paths
+        ),
+        ("inputs", "\n".join(f"{name}: {port_text(port)}" for name, port in artifact.signature.inputs.items())),
+        ("outputs", "\n".join(f"{name}: {port_text(port)}" for name, port in artifact.signature.outputs.items())),
+        *((("opset", str(artifact.opset)),) if artifact.opset is not None else ()),
+        *((("swapped", f"{len(part.swaps)} modules, each proved equal"),) if part.swaps else ()),
+        *((("unused inputs", ", ".join(artifact.unused_inputs)),) if artifact.unused_inputs else ()),
+        *((("ranges", ranges_text(proof.ranges)),) if proof is not None and proof.ranges else ()),
+        ("CPU time", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in part.timings.items())),
+    ]
+    facts_table = table("", ("", ""), facts)
+    facts_table.show_header = False
+    lines.append(facts_table)
+    if len(part.attempts) > 1:
+        rows = [(attempt.strategy, attempt.outcome, attempt.reason.partition("\n")[0]) for attempt in part.attempts]
+        lines.append(table("Strategies", ("strategy", "outcome", "reason"), rows))
+    if proof is not None:
+        lines.append(proof_table(proof))
+    notes = tuple(dict.fromkeys((*part.notes, *(proof.notes if proof is not None else ()))))
+    if notes:
+        lines.append(notes_text(notes))
+    return lines

@@ -1,0 +1,99 @@
+"""``torchport verify``: an artifact that is there already, held against its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.markup import escape
+
+from torchport.cli._common import (
+    AllowTies,
+    CheckTolerance,
+    Config,
+    DynamicAxes,
+    InputExample,
+    InputTypes,
+    OutputExample,
+    OutputTypes,
+    Seed,
+    SetEval,
+    SourceText,
+    Trust,
+    UseDynamicAxes,
+    Weights,
+    notes_text,
+    output_of,
+    proof_table,
+    ranges_text,
+)
+from torchport.cli._export import check_trace_of
+from torchport.cli._source import Source
+from torchport.cli._values import read_answer, read_dynamic_axes, read_example, read_port_types
+from torchport.errors import OptionError
+
+__all__ = ["verify"]
+
+
+def verify(
+    context: typer.Context,
+    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A .onnx, .ts, .pt or .pt2 file, made by anybody.")],
+    source: SourceText,
+    config: Config = None,
+    weights: Weights = None,
+    trust: Trust = None,
+    seed: Seed = 0,
+    set_eval: SetEval = True,
+    input_example: InputExample = None,
+    output_example: OutputExample = None,
+    check_trace: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="A further example; repeat it.", rich_help_panel="Examples")
+    ] = None,
+    check_tolerance: CheckTolerance = 0.01,
+    input_types: InputTypes = None,
+    output_types: OutputTypes = None,
+    use_dynamic_axes: UseDynamicAxes = True,
+    dynamic_axes: DynamicAxes = None,
+    allow_ties: AllowTies = False,
+    subnet: Annotated[str | None, typer.Option(help="Which sub-model the artifact stands for, where its name does not tell.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that loading and each answer may take, in a runtime of its own process.")] = 600.0,
+) -> None:
+    """Prove an existing artifact against its model."""
+    axes = read_dynamic_axes(dynamic_axes or ())
+    types = read_port_types(input_types or (), "--input-type"), read_port_types(output_types or (), "--output-type")
+    if not artifact.is_file():
+        raise OptionError("there is no such artifact", stage="load", where="ARTIFACT", found=str(artifact))
+    shown = output_of(context)
+    with shown.progress(f"Proving {artifact.name}") as on_stage:
+        on_stage("load")
+        given = None if input_example is None else read_example(input_example, "--input-example")
+        answer = None if output_example is None else read_answer(output_example, "--output-example")
+        further = check_trace_of(check_trace)
+        module = Source(source, config, weights, tuple(trust or ()), seed).build()
+        from torchport.loading import verify as run
+
+        on_stage("reference and proof")
+        proof = run(
+            artifact,
+            module,
+            input_example=given,
+            output_example=answer,
+            input_types=types[0],
+            output_types=types[1],
+            use_dynamic_axes=use_dynamic_axes,
+            dynamic_axes=axes,
+            set_eval=set_eval,
+            check_trace=further,
+            check_tolerance=check_tolerance,
+            allow_ties=allow_ties,
+            subnet=subnet,
+            timeout=timeout,
+        )
+    parts: list[RenderableType] = [f"[bold green]proved[/] {escape(proof.summary())}", proof_table(proof)]
+    if proof.ranges:
+        parts.append(f"ranges  {escape(ranges_text(proof.ranges))}")
+    if proof.notes:
+        parts.append(notes_text(proof.notes))
+    shown.result(proof.to_dict(), *parts)

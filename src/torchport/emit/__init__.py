@@ -1,0 +1,31 @@
+"""Emit: one format a file; each writes a captured program, clean and the same every time."""
+
+from __future__ import annotations
+
+from torchport._options import ExportOptions
+from torchport.emit._base import Format, Written, format_for, formats, read_metadata
+from torchport.emit._files import Staging, staging
+from torchport.emit._records import Artifact
+from torchport.emit.exported_program import ExportedProgramFormat
+from torchport.emit.onnx import Onnx
+from torchport.emit.torchscript import TorchScript
+
+__all__ = [
+    # what a format takes and gives
+    "ExportOptions",
+    "Artifact",
+    # writing one
+    "Format",
+    "Written",
+    # those that are there
+    "format_for",
+    "formats",
+    "read_metadata",
+    # files beside the output
+    "Staging",
+    "staging",
+]
+
+for _format in (Onnx(), TorchScript(), ExportedProgramFormat()):
+    formats.add(_format.name, _format)
+del _format

@@ -1,0 +1,138 @@
+"""The base of every format, and the look-up by file extension."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, final
+
+from torchport._options import ExportOptions
+from torchport._registry import Registry
+from torchport.capture import Captured, Form
+from torchport.capture._quiet import listening
+from torchport.capture._reasons import reason_of
+from torchport.emit._files import digests_of
+from torchport.emit._records import Artifact
+from torchport.errors import EmitError, TorchportError, UnknownNameError
+
+__all__ = ["Format", "Written", "format_for", "formats", "read_metadata"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a format's own part gives back.
+
+    Attributes:
+        paths: The files; the first is the one to open.
+        opset: The ONNX opset in the file; ``None`` for other formats.
+        unused_inputs: Declared inputs that the graph does not use.
+    """
+
+    paths: tuple[Path, ...]
+    opset: int | None = None
+    unused_inputs: tuple[str, ...] = field(default=())
+
+
+class Format(abc.ABC):
+    """One file format.
+
+    An author gives the class attributes, ``_write`` and ``read_metadata``. The base keeps third parties quiet, takes the digests, and turns
+    what goes wrong into an `EmitError`.
+
+    Attributes:
+        name: The registered name.
+        suffixes: Its file extensions in lower case, the usual one first.
+        form: What it is written from.
+        strategies: Capture strategies that give this form, the cheapest first.
+        runtime: The runtime that proves it.
+    """
+
+    name: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    form: ClassVar[Form]
+    strategies: ClassVar[tuple[str, ...]]
+    runtime: ClassVar[str]
+
+    @final
+    def write(self, captured: Captured, directory: Path, stem: str, options: ExportOptions, metadata: Mapping[str, str]) -> Artifact:
+        """Writes ``captured`` into ``directory``.
+
+        Args:
+            captured: The captured program.
+            directory: An existing directory, nobody else's.
+            stem: The file's name without its extension.
+            options: The options of the export.
+            metadata: What the file shall say about itself.
+
+        Raises:
+            EmitError: The program cannot be written in this format.
+        """
+        if captured.form != self.form:
+            raise EmitError(f"{self.name} is written from another form", where="form", found=captured.form, expected=self.form)
+        suffix = options.output.suffix if options.output.suffix.lower() in self.suffixes else self.suffixes[0]
+        try:
+            with listening(verbose=options.verbose):
+                written = self._write(captured, directory / f"{stem}{suffix}", options, metadata)
+        except (TorchportError, OSError):
+            raise
+        except Exception as error:
+            raise EmitError(f"the {self.name} file could not be written: {reason_of(error)}", where=stem) from error
+        return Artifact(
+            format=self.name,
+            paths=written.paths,
+            signature=captured.signature,
+            strategy=captured.strategy,
+            digests=digests_of(written.paths),
+            opset=written.opset,
+            unused_inputs=written.unused_inputs,
+            metadata=dict(metadata),
+        )
+
+    @abc.abstractmethod
+    def _write(self, captured: Captured, path: Path, options: ExportOptions, metadata: Mapping[str, str]) -> Written:
+        """The format's own part."""
+
+    @abc.abstractmethod
+    def read_metadata(self, path: Path) -> dict[str, str]:
+        """What the file at ``path`` says about itself, without reading its weights."""
+
+
+formats: Registry[Format] = Registry("format", group="torchport.formats")
+"""Every format, by name."""
+
+
+def format_for(path: Path) -> Format:
+    """The format that a path's extension stands for, in any case.
+
+    Raises:
+        UnknownNameError: No registered format has it; the message lists those that are known.
+    """
+    suffix = Path(path).suffix.lower()
+    for format in formats.values():
+        if suffix in format.suffixes:
+            return format
+    known = ", ".join(f"{one} ({format.name})" for format in formats.values() for one in format.suffixes)
+    raise UnknownNameError(
+        f"no format has the extension {suffix!r}" if suffix else "the output has no extension",
+        where=str(path),
+        expected=known,
+    )
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What an artifact says about itself, without reading its weights.
+
+    Raises:
+        UnknownNameError: No registered format has the extension.
+        EmitError: The file is not of the format that its extension stands for.
+    """
+    path = Path(path)
+    format = format_for(path)
+    try:
+        return format.read_metadata(path)
+    except (TorchportError, FileNotFoundError):
+        raise
+    except Exception as error:
+        raise EmitError(f"this is not a {format.name} file: {reason_of(error)}", stage="load", where=str(path)) from error

@@ -1,0 +1,137 @@
+"""Writes beside the output and renames when all is proved: a failed or killed export leaves no half-written file at the output."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from torchport.errors import ArtifactExistsError, EmitError
+
+__all__ = ["Staging", "digests_of", "staging"]
+
+
+class Staging:
+    """A directory beside the output; `commit` moves what is in it to its place.
+
+    Attributes:
+        directory: Where to write; it is gone when the context ends.
+    """
+
+    def __init__(self, output: Path, directory: Path, overwrite: bool) -> None:
+        self.directory = directory
+        self._output = output
+        self._overwrite = overwrite
+
+    def commit(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+        """Moves the files beside the output's own place, what the first one refers to before the first one itself.
+
+        Args:
+            paths: Files somewhere below ``directory``; the first is the one that is opened.
+
+        Returns:
+            Their final paths, in the same order.
+
+        Raises:
+            ArtifactExistsError: One of them exists, and ``overwrite`` was not given. Then nothing was moved.
+        """
+        finals = tuple(self._output.parent / path.name for path in paths)
+        if not self._overwrite:
+            for final in finals:
+                _refuse_existing(final)
+        moved: list[Path] = []
+        kept: list[tuple[Path, Path]] = []
+        try:
+            for path, final in reversed(list(zip(paths, finals, strict=True))):
+                if self._overwrite and final.exists():
+                    kept.append((_set_aside(final, self.directory), final))
+                _move(path, final, replace=self._overwrite)
+                moved.append(final)
+        except BaseException:
+            for final in moved:
+                final.unlink(missing_ok=True)
+            for aside, final in kept:
+                aside.replace(final)
+            raise
+        return finals
+
+
+def _set_aside(final: Path, directory: Path) -> Path:
+    """A second name for an existing file, so that it can come back; the file itself stays in place until it is replaced."""
+    aside = directory / f"{final.name}.before"
+    try:
+        os.link(final, aside)
+    except OSError:
+        shutil.copyfile(final, aside)
+    return aside
+
+
+def _move(path: Path, final: Path, *, replace: bool) -> None:
+    if replace:
+        path.replace(final)
+        return
+    try:
+        os.link(path, final)
+    except FileExistsError as error:
+        raise _exists(final) from error
+    except OSError:
+        # A file system without hard links: the check a moment ago has to do.
+        path.rename(final)
+    else:
+        path.unlink()
+
+
+def _exists(path: Path) -> ArtifactExistsError:
+    return ArtifactExistsError("the output exists", where=str(path), hint="overwrite=True replaces it, or choose another path")
+
+
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise _exists(path)
+
+
+@contextmanager
+def staging(output: Path, overwrite: bool = False) -> Iterator[Staging]:
+    """A place to write ``output`` to, on the same file system, that leaves nothing behind unless it is committed.
+
+    Args:
+        output: The final path.
+        overwrite: Replace an existing file at commit.
+
+    Raises:
+        ArtifactExistsError: ``output`` exists, and ``overwrite`` was not given.
+        EmitError: The directory of ``output`` is missing or cannot be written.
+    """
+    parent = output.parent
+    if not parent.is_dir():
+        raise EmitError(
+            "the output's directory does not exist" if not parent.exists() else "the output's parent is not a directory",
+            where=str(parent),
+            hint="create it first",
+        )
+    if output.is_dir():
+        raise EmitError("the output is a directory", where=str(output), hint="give the path of a file")
+    if not overwrite:
+        _refuse_existing(output)
+    try:
+        directory = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=parent))
+    except OSError as error:
+        raise EmitError("the output's directory cannot be written", where=str(parent), found=error.strerror) from error
+    try:
+        yield Staging(output, directory, overwrite)
+    finally:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(directory)
+
+
+def digests_of(paths: Sequence[Path]) -> dict[str, str]:
+    """sha256 of each file, by file name."""
+    digests = {}
+    for path in paths:
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests

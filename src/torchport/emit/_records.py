@@ -1,0 +1,41 @@
+"""What a format writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torchport.ports import Signature
+
+__all__ = ["Artifact"]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Files on disk that stand for one model.
+
+    Attributes:
+        format: The format's name.
+        paths: The files; the first is the one to open.
+        signature: The graph's ports, in graph order.
+        strategy: The strategy that captured it.
+        digests: sha256 of each file, by file name.
+        opset: The ONNX opset in the file; ``None`` for other formats.
+        unused_inputs: Declared inputs that the graph does not use.
+        metadata: What the file carries about itself.
+    """
+
+    format: str
+    paths: tuple[Path, ...]
+    signature: Signature
+    strategy: str
+    digests: Mapping[str, str] = field(default_factory=dict)
+    opset: int | None = None
+    unused_inputs: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The file to open."""
+        return self.paths[0]

@@ -1,0 +1,73 @@
+"""ONNX: one clean file up to 2 GB, above that one data file beside it; the ports exactly as declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from torchport._options import ExportOptions
+from torchport.capture import Captured, Form
+from torchport.capture._opset import asked_opset
+from torchport.capture._weights import WEIGHT
+from torchport.emit._base import Format, Written
+from torchport.emit._onnx_canonical import declare_ports, merge_constants, name_everything, strip, tidy
+from torchport.emit._onnx_file import EXTERNAL_FROM, read_properties, write_model
+from torchport.emit._onnx_fold import fold_constants
+from torchport.emit._onnx_opset import convert, ir_version_for
+
+__all__ = ["Onnx"]
+
+
+class Onnx(Format):
+    """An ``.onnx`` file.
+
+    Args:
+        external_from: From this total size in bytes on, weights go to ``<name>.onnx.data``.
+    """
+
+    name: ClassVar[str] = "onnx"
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    form: ClassVar[Form] = "onnx"
+    strategies: ClassVar[tuple[str, ...]] = ("trace", "torch_export")
+    runtime: ClassVar[str] = "onnxruntime"
+
+    def __init__(self, external_from: int = EXTERNAL_FROM) -> None:
+        self._external_from = external_from
+
+    def _write(self, captured: Captured, path: Path, options: ExportOptions, metadata: Mapping[str, str]) -> Written:
+        opset = asked_opset(options.onnx_opset_version)
+        model: ir.Model = captured.payload.clone()
+        tidy(model)
+        model = convert(model, opset)
+        weights = {name for name, value in model.graph.initializers.items() if WEIGHT in value.meta}
+        unused = declare_ports(model, captured.signature)
+        strip(model)
+        merge_constants(model, weights)
+        if not options.export_params:
+            _lift(model, weights)
+        elif options.do_constant_folding:
+            fold_constants(model, opset)
+        common.RemoveUnusedNodesPass()(model)
+        name_everything(model, captured.signature, weights)
+        if options.keep_initializers_as_inputs:
+            common.AddInitializersToInputsPass()(model)
+        model.ir_version = ir_version_for(model)
+        model.metadata_props.update(sorted(metadata.items()))
+        return Written(write_model(model, path, external_from=self._external_from), opset, unused)
+
+    def read_metadata(self, path: Path) -> dict[str, str]:
+        """The model's ``metadata_props``."""
+        return read_properties(path)
+
+
+def _lift(model: ir.Model, weights: set[str]) -> None:
+    """Leaves the weights as inputs, after the declared ones, under the parameters' own names."""
+    for name, value in list(model.graph.initializers.items()):
+        if name in weights:
+            del model.graph.initializers[name]
+            value.const_value = None
+            model.graph.inputs.append(value)

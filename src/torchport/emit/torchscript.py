@@ -1,0 +1,48 @@
+"""TorchScript: what ``torch.jit.load`` opens, without debug records, source paths, clock or random ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from torchport._options import ExportOptions
+from torchport.capture import Captured, Form
+from torchport.emit._archive import EXTRA, read_extra, rewrite
+from torchport.emit._base import Format, Written
+from torchport.emit._torchscript_names import rename_classes
+
+__all__ = ["TorchScript"]
+
+
+class TorchScript(Format):
+    """A ``.ts`` or ``.pt`` file."""
+
+    name: ClassVar[str] = "torchscript"
+    suffixes: ClassVar[tuple[str, ...]] = (".ts", ".pt")
+    form: ClassVar[Form] = "script"
+    strategies: ClassVar[tuple[str, ...]] = ("trace", "script")
+    runtime: ClassVar[str] = "torchscript"
+
+    def _write(self, captured: Captured, path: Path, options: ExportOptions, metadata: Mapping[str, str]) -> Written:
+        raw = path.with_name(f"{path.name}.raw")
+        torch.jit.save(captured.payload, str(raw), _extra_files={EXTRA: json.dumps(dict(metadata), sort_keys=True)})
+        rewrite(raw, path, is_small=_is_small, edit=_clean)
+        raw.unlink()
+        return Written((path,))
+
+    def read_metadata(self, path: Path) -> dict[str, str]:
+        """The record ``extra/torchport.json``."""
+        return read_extra(path)
+
+
+def _is_small(name: str) -> bool:
+    return not name.startswith(("data/", "constants/"))
+
+
+def _clean(records: dict[str, bytes]) -> dict[str, bytes]:
+    kept = {name: content for name, content in records.items() if not name.endswith(".debug_pkl") and not name.startswith("traced_inputs")}
+    return rename_classes(kept)

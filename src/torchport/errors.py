@@ -1,0 +1,219 @@
+"""The error tree: every refusal says where, what was found, what was expected, what to try.
+
+TorchportError
+├── OptionError (ValueError)            an argument of a call is unusable
+│   └── UnknownNameError                a name that no registry knows
+├── PortError                           a declaration of ports is unusable
+│   ├── PortTypeError (TypeError)       a value has the wrong type or element type for its port
+│   └── PortValueError (ValueError)     a value has the wrong rank, size or content for its port
+├── HookError                           a hook of the model raised or returned the wrong thing
+├── ReferenceRunError                   the untouched model itself cannot serve as the reference
+├── PrepareError                        a module could not be prepared
+│   └── SwapError                       a swapped module does not equal the one it replaces
+├── CaptureError                        no strategy captured the model
+│   └── FrozenDecisionError             the capture would freeze a decision that depends on values
+├── EmitError                           the artifact could not be written
+│   ├── OpsetError (ValueError)         the opset asked for cannot be had
+│   └── ArtifactExistsError (FileExistsError)
+├── RuntimeFailure                      the artifact's runtime refused, crashed or hung
+├── ProofError                          the artifact is not equal to the model
+├── ArchiveError (ValueError)           a checkpoint is broken or hostile
+│   └── UntrustedClassError             the config names a class that is not registered
+├── UnknownModelError (ValueError)      no such pretrained model
+└── MissingDependencyError (ImportError)
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArchiveError",
+    "ArtifactExistsError",
+    "CaptureError",
+    "EmitError",
+    "FrozenDecisionError",
+    "HookError",
+    "MissingDependencyError",
+    "OpsetError",
+    "OptionError",
+    "PortError",
+    "PortTypeError",
+    "PortValueError",
+    "PrepareError",
+    "ProofError",
+    "ReferenceRunError",
+    "RuntimeFailure",
+    "SwapError",
+    "TorchportError",
+    "UnknownModelError",
+    "UnknownNameError",
+    "UntrustedClassError",
+]
+
+
+class TorchportError(Exception):
+    """The base of every error that torchport raises on purpose.
+
+    Args:
+        message: One sentence: what went wrong.
+        stage: The stage that refused: ``declare``, ``reference``, ``prepare``, ``capture``, ``emit``,
+            ``verify``, ``package`` or ``load``. ``None`` takes the class's own.
+        where: The port, module path or file that it is about.
+        found: What was found there.
+        expected: What was expected instead.
+        hint: What to try.
+
+    Example:
+        >>> print(PortValueError("a size is wrong", where="audio_signal", found="80", expected="64"))
+        declare: a size is wrong
+          where: audio_signal
+          found: 80
+          expected: 64
+    """
+
+    stage: str = "torchport"
+    exit_code: int = 1
+    """The exit code of the command line for this error."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str | None = None,
+        where: str | None = None,
+        found: object = None,
+        expected: object = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.stage = stage or type(self).stage
+        self.where = where
+        self.found = found
+        self.expected = expected
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [f"{self.stage}: {self.message}"]
+        for label in ("where", "found", "expected"):
+            value = getattr(self, label)
+            if value is not None:
+                lines.append(f"  {label}: {value}")
+        if self.hint:
+            lines.append(f"  try: {self.hint}")
+        return "\n".join(lines)
+
+
+class OptionError(TorchportError, ValueError):
+    """An argument of a call is unusable."""
+
+    stage = "declare"
+    exit_code = 2
+
+
+class UnknownNameError(OptionError):
+    """A name that no registry knows; the message lists the names it does."""
+
+
+class PortError(TorchportError):
+    """A declaration of ports is unusable."""
+
+    stage = "declare"
+    exit_code = 2
+
+
+class PortTypeError(PortError, TypeError):
+    """A value has the wrong type or element type for its port."""
+
+
+class PortValueError(PortError, ValueError):
+    """A value has the wrong rank, size or content for its port."""
+
+
+class HookError(TorchportError):
+    """A hook of the model raised, or returned the wrong thing."""
+
+    stage = "declare"
+    exit_code = 2
+
+
+class ReferenceRunError(TorchportError):
+    """The untouched model cannot serve as the reference: it fails, or two runs of it differ."""
+
+    stage = "reference"
+
+
+class PrepareError(TorchportError):
+    """A module could not be prepared for export."""
+
+    stage = "prepare"
+
+
+class SwapError(PrepareError):
+    """A swapped module does not equal the one that it replaces."""
+
+
+class CaptureError(TorchportError):
+    """No strategy captured the model."""
+
+    stage = "capture"
+
+
+class FrozenDecisionError(CaptureError):
+    """The capture froze a decision that depends on values: no example can settle whether it is right."""
+
+
+class EmitError(TorchportError):
+    """The artifact could not be written."""
+
+    stage = "emit"
+
+
+class OpsetError(EmitError, ValueError):
+    """The opset that was asked for cannot be had."""
+
+    exit_code = 2
+
+
+class ArtifactExistsError(EmitError, FileExistsError):
+    """The output exists, and ``overwrite`` was not given."""
+
+    exit_code = 2
+
+
+class RuntimeFailure(TorchportError):
+    """The artifact's runtime refused to load or run it, crashed, or did not answer in time."""
+
+    stage = "verify"
+
+
+class ProofError(TorchportError):
+    """The artifact is not equal to the model. ``proof`` holds the whole record."""
+
+    stage = "verify"
+    exit_code = 3
+    proof: object = None
+
+
+class ArchiveError(TorchportError, ValueError):
+    """A checkpoint archive is broken or hostile; nothing of it was used."""
+
+    stage = "load"
+    exit_code = 2
+
+
+class UntrustedClassError(ArchiveError):
+    """The config names a class that is neither registered nor explicitly trusted."""
+
+
+class UnknownModelError(TorchportError, ValueError):
+    """There is no pretrained model of that name."""
+
+    stage = "load"
+    exit_code = 2
+
+
+class MissingDependencyError(TorchportError, ImportError):
+    """An optional package is needed here; the message names the extra that installs it."""
+
+    stage = "load"
+    exit_code = 2

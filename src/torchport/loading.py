@@ -1,0 +1,362 @@
+"""What comes after an export: open an artifact as a callable, and prove an existing one against its model."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from torchport._hooks import read_hooks, read_subnets
+from torchport._options import ExportOptions
+from torchport._subject import declare, reference_of
+from torchport.emit import Artifact, format_for, read_metadata
+from torchport.errors import EmitError, HookError, OptionError, PortError, PortTypeError, PortValueError, RuntimeFailure, TorchportError
+from torchport.pipeline import one_at_a_time
+from torchport.ports import Axis, Port, Signature, signature_from_annotations
+from torchport.prepare import kept_as_found
+from torchport.verification import PortInFile, Proof, Session, open_artifact, prove
+from torchport.verification.arrays import to_array
+from torchport.verification.axes import onnx_ports
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["LoadedArtifact", "as_port", "load", "stored_signature", "verify"]
+
+_WEIGHTS_HINT = "an artifact exported with export_params=False takes its weights by name"
+
+
+class LoadedArtifact:
+    """An artifact that can be called: arrays by name in, arrays by name out.
+
+    Attributes:
+        path: The file.
+        signature: Its ports: what the file says about itself, else what its runtime shows.
+        metadata: What the file says about itself.
+    """
+
+    def __init__(self, path: Path, signature: Signature, metadata: Mapping[str, str], session: Session) -> None:
+        self.path = path
+        self.signature = signature
+        self.metadata = dict(metadata)
+        self._session: Session | None = session
+        shown = {port.name: port for port in session.inputs}
+        self._ports = {name: signature.inputs.get(name) or as_port(port, smallest=0) for name, port in shown.items()}
+        self._checks = Signature(self._ports, {})
+
+    def __call__(self, inputs: Mapping[str, Any] | None = None, /, **more: Any) -> dict[str, npt.NDArray[Any]]:
+        """Runs the artifact.
+
+        Args:
+            inputs: Arrays or tensors by input name.
+            **more: The same, as keywords.
+
+        Returns:
+            Arrays by output name.
+
+        Raises:
+            PortError: An input is missing, unknown, or of the wrong dtype or shape; the message names its port.
+            RuntimeFailure: The runtime failed, or the artifact was closed.
+        """
+        if self._session is None:
+            raise RuntimeFailure("the artifact was closed", stage="load", where=self.path.name)
+        if inputs is not None and not isinstance(inputs, Mapping):
+            raise PortTypeError(
+                "inputs are given by name", stage="load", found=type(inputs).__name__, expected=f"a dict with {', '.join(self._ports)}"
+            )
+        given = {**(inputs or {}), **more}
+        self._check_names(given)
+        arrays = {name: _to_array(name, given[name], port) for name, port in self._ports.items()}
+        try:
+            self._checks.resolved(inputs=arrays)
+        except PortError as error:
+            error.stage = "load"
+            raise
+        return self._session.run(arrays)
+
+    def _check_names(self, given: Mapping[str, Any]) -> None:
+        missing = [name for name in self._ports if name not in given]
+        unknown = [name for name in given if name not in self._ports and name not in self.signature.inputs]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], self._ports, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else None
+            raise PortValueError(
+                "the artifact has no such input", stage="load", where=unknown[0], expected=", ".join(self._ports), hint=hint
+            )
+        if missing:
+            raise PortValueError(
+                "an input is missing",
+                stage="load",
+                where=missing[0],
+                found=", ".join(given) or "no inputs",
+                expected=", ".join(self._ports),
+                hint=None if missing[0] in self.signature.inputs else _WEIGHTS_HINT,
+            )
+
+    def close(self) -> None:
+        """Lets go of the runtime; may be called twice."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def __enter__(self) -> LoadedArtifact:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{self.path.name}: {self.signature}>"
+
+
+def load(path: str | os.PathLike[str], *, runtime: str | None = None, timeout: float = 600.0) -> LoadedArtifact:
+    """Opens an artifact in its runtime.
+
+    Args:
+        path: The artifact: what `torchport.export` wrote, or anybody else.
+        runtime: The runtime's name, where it is not the one that the extension asks for.
+        timeout: Seconds that loading and each answer may take, where the runtime lives in a process of its own.
+
+    Returns:
+        A callable; also a context manager that closes it.
+
+    Raises:
+        OptionError: No runtime opens such a file, or there is none.
+        RuntimeFailure: The runtime refuses the file.
+
+    Example:
+        >>> with torchport.load("tagger.onnx") as tagger:  # doctest: +SKIP
+        ...     scores = tagger({"tokens": tokens})["scores"]
+    """
+    file = _existing(path)
+    metadata = _metadata(file)
+    stored = stored_signature(metadata)
+    session = open_artifact(file, stored, runtime=runtime, timeout=timeout)
+    signature = stored or _shown(session.inputs, session.outputs, smallest=0)
+    return LoadedArtifact(file, signature, metadata, session)
+
+
+def verify(
+    path: str | os.PathLike[str],
+    module: torch.nn.Module,
+    *,
+    input_example: Any = None,
+    output_example: Any = None,
+    input_types: Mapping[str, Any] | None = None,
+    output_types: Mapping[str, Any] | None = None,
+    use_dynamic_axes: bool = True,
+    dynamic_axes: Mapping[str, Any] | None = None,
+    set_eval: bool = True,
+    check_trace: bool | Sequence[Any] = False,
+    check_tolerance: float = 0.01,
+    allow_ties: bool = False,
+    subnet: str | None = None,
+    timeout: float = 600.0,
+) -> Proof:
+    """Proves that an existing artifact, made by anybody, equals ``module``; the model is left as it was found.
+
+    The ports are those of the arguments, else those of the model, else those that the file states.
+
+    Args:
+        path: The artifact.
+        module: The model.
+        input_example: As for `torchport.export`.
+        output_example: As for `torchport.export`.
+        input_types: Ports of the inputs, under the names that they have in the file.
+        output_types: Ports of the outputs, under the names that they have in the file.
+        use_dynamic_axes: Whether the artifact was made with dynamic axes.
+        dynamic_axes: The explicit axes that it was made with.
+        set_eval: Compare with the model in eval mode.
+        check_trace: Further examples.
+        check_tolerance: Relative tolerance of ``output_example``.
+        allow_ties: Accept another index where two scores tie.
+        subnet: Which sub-model the artifact stands for; ``None``: told by the file's name (``encoder-m.onnx``).
+        timeout: Seconds that loading and each answer may take, where the runtime lives in a process of its own.
+
+    Returns:
+        The proof: the sizes that were tried, the worst error, the ranges.
+
+    Raises:
+        ProofError: The artifact is not equal to the model; ``error.proof`` is the record.
+        TorchportError: The proof could not be made.
+    """
+    file = _existing(path)
+    if not isinstance(module, torch.nn.Module):
+        raise OptionError("an artifact is proved against a torch.nn.Module", stage="verify", found=type(module).__name__)
+    if not check_tolerance > 0:
+        raise OptionError("check_tolerance is a relative tolerance", found=check_tolerance, expected="a number above 0")
+    metadata = _metadata(file)
+    options = ExportOptions(
+        output=file,
+        input_example=input_example,
+        output_example=output_example,
+        use_dynamic_axes=use_dynamic_axes,
+        dynamic_axes=dynamic_axes,
+        set_eval=set_eval,
+        check_trace=check_trace,
+        check_tolerance=check_tolerance,
+        allow_ties=allow_ties,
+    )
+    with one_at_a_time(), kept_as_found(module):
+        part = _part(module, subnet, file)
+        with kept_as_found(part):
+            if set_eval:
+                part.eval()
+            inputs, outputs = _types(part, file, metadata, input_types, output_types)
+            subject = declare(part, options, input_types=inputs, output_types=outputs)
+            reference = reference_of(subject, options)
+            artifact = Artifact(
+                format=format_for(file).name,
+                paths=(file,),
+                signature=reference.signature,
+                strategy=metadata.get("torchport.strategy", "unknown"),
+                metadata=metadata,
+            )
+            proof = prove(artifact, reference, options, feeds=_weight_feeds(part, file, reference.signature), timeout=timeout)
+    proof.raise_if_failed()
+    return proof
+
+
+def stored_signature(metadata: Mapping[str, str]) -> Signature | None:
+    """The ports that a file states about itself, where torchport wrote it and nobody broke it."""
+    try:
+        return Signature.from_dict(json.loads(metadata["torchport.signature"]))
+    except (KeyError, ValueError, AttributeError, TypeError, PortError):
+        return None
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    file = Path(os.fspath(path))
+    if not file.is_file():
+        what = "the artifact is a directory" if file.is_dir() else "there is no such artifact"
+        raise OptionError(what, stage="load", where=str(file), hint="give the path of a .onnx, .ts, .pt or .pt2 file")
+    return file
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    """What the file says of itself; a file that its format cannot read is left to the runtime to refuse."""
+    try:
+        return read_metadata(file)
+    except EmitError:
+        return {}
+
+
+def _shown(inputs: Sequence[PortInFile], outputs: Sequence[PortInFile], *, smallest: int) -> Signature:
+    try:
+        return Signature(
+            {port.name: as_port(port, smallest=smallest) for port in inputs}, {port.name: as_port(port, smallest=0) for port in outputs}
+        )
+    except PortError:
+        return Signature({port.name: Port(dtype=port.dtype) for port in inputs}, {port.name: Port(dtype=port.dtype) for port in outputs})
+
+
+def as_port(port: PortInFile, *, smallest: int = 0) -> Port:
+    """A port as a foreign file shows it: every axis that it does not fix is dynamic."""
+    if port.dims is None:
+        return Port(dtype=port.dtype)
+    axes = [
+        Axis(size=dim) if isinstance(dim, int) else Axis(_symbol(dim or f"{port.name}_axis{index}"), min=smallest, dynamic=True)
+        for index, dim in enumerate(port.dims)
+    ]
+    return Port(axes, dtype=port.dtype)
+
+
+def _symbol(text: str) -> str:
+    """A dimension's text (``2*time``) as the name of an axis."""
+    name = re.sub(r"\W+", "_", text, flags=re.ASCII)
+    return name if not name[:1].isdigit() else f"_{name}"
+
+
+def _to_array(name: str, value: Any, port: Port) -> npt.NDArray[Any]:
+    if isinstance(value, torch.Tensor):
+        return to_array(value)
+    if isinstance(value, (np.ndarray, np.generic)):
+        return np.asarray(value, order="C")
+    raise PortTypeError(
+        "an input is neither an array nor a tensor",
+        stage="load",
+        where=name,
+        found=type(value).__name__,
+        expected=f"numpy array or torch tensor, {port.dtype or 'any dtype'} [{port.text if port.axes is not None else '...'}]",
+    )
+
+
+def _part(module: torch.nn.Module, subnet: str | None, file: Path) -> torch.nn.Module:
+    """The sub-model that the artifact stands for."""
+    subnets = dict(read_subnets(module))
+    if subnet is not None:
+        if subnet not in subnets:
+            raise OptionError(
+                f"{type(module).__name__} has no subnet {subnet!r}", stage="verify", found=subnet, expected=", ".join(subnets)
+            )
+        return subnets[subnet]
+    named = [name for name in subnets if file.name.startswith(f"{name}-")]
+    if named:
+        return subnets[max(named, key=len)]
+    if len(subnets) == 1 or "self" in subnets:
+        return subnets.get("self") or next(iter(subnets.values()))
+    raise OptionError(
+        "the file's name does not tell which sub-model it stands for",
+        stage="verify",
+        where=file.name,
+        expected=", ".join(f"{name}-…" for name in subnets),
+        hint="say it: subnet=…",
+    )
+
+
+def _types(
+    part: torch.nn.Module,
+    file: Path,
+    metadata: Mapping[str, str],
+    inputs: Mapping[str, Any] | None,
+    outputs: Mapping[str, Any] | None,
+) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """The caller's types; where neither the caller nor the model says any, those that the file states."""
+    hooks = read_hooks(part, input_types=None, output_types=None)
+    annotated = _annotated(hooks.forward)
+    stored = stored_signature(metadata)
+    if file.suffix.lower() == ".onnx" and stored is None:
+        try:
+            found = _shown(*onnx_ports(file), smallest=1)
+        except TorchportError:
+            raise
+        except Exception as error:
+            raise RuntimeFailure(
+                "the file is not an ONNX model", stage="load", where=file.name, found=f"{type(error).__name__}: {error}"
+            ) from error
+        weights = {name for name, _ in (*part.named_parameters(), *part.named_buffers())}
+        # Of a foreign file's outputs only the names are taken: what their axes do, the model says.
+        stored = Signature(
+            {name: port for name, port in found.inputs.items() if name not in weights}, {name: Port() for name in found.outputs}
+        )
+    if stored is None:
+        return inputs, outputs
+    if inputs is None and not hooks.input_types and not annotated[0]:
+        inputs = stored.inputs
+    if outputs is None and not hooks.output_types and not annotated[1]:
+        outputs = stored.outputs
+    return inputs, outputs
+
+
+def _annotated(forward: Any) -> tuple[Mapping[str, Port], Mapping[str, Port]]:
+    try:
+        return signature_from_annotations(forward)
+    except HookError:
+        return {}, {}
+
+
+def _weight_feeds(part: torch.nn.Module, file: Path, signature: Signature) -> dict[str, npt.NDArray[Any]]:
+    """The weights that a file exported with ``export_params=False`` takes as inputs."""
+    if file.suffix.lower() != ".onnx":
+        return {}
+    tensors = dict((*part.named_parameters(remove_duplicate=False), *part.named_buffers(remove_duplicate=False)))
+    names = [port.name for port in onnx_ports(file)[0] if port.name not in signature.inputs]
+    return {name: to_array(tensors[name]) for name in names if name in tensors}

@@ -1,0 +1,363 @@
+"""The pipeline: declare, take the reference, prepare, capture, emit, verify."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torchport._hooks import call_hook, defines, read_subnets
+from torchport._options import ExportOptions
+from torchport._subject import Subject, declare, explicit_names, reference_of
+from torchport._version import __version__
+from torchport.capture import Captured, Failure, asked_opset, is_only_a_check, strategies
+from torchport.emit import Artifact, Format, format_for, staging
+from torchport.errors import CaptureError, FrozenDecisionError, OptionError, ProofError, TorchportError
+from torchport.integrations import integration_for
+from torchport.ports.calling import FlatCall
+from torchport.prepare import Prepared, Swap, kept_as_found, run_prepare_hooks, swap_modules
+from torchport.result import Attempt, Exported, ExportResult
+from torchport.verification import Proof, Reference, prove
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["export", "one_at_a_time"]
+
+_TURN = threading.RLock()
+
+Stage = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Takes a turn: the exporters of torch keep process-wide state, so exports in several threads follow one another."""
+    with _TURN:
+        yield
+
+
+class _Watch:
+    """CPU seconds by stage, and the announcement of each."""
+
+    def __init__(self, announce: Stage) -> None:
+        self.seconds: dict[str, float] = {}
+        self._announce = announce
+
+    @contextlib.contextmanager
+    def stage(self, name: str, detail: str = "") -> Iterator[None]:
+        self._announce(f"{name} {detail}".strip())
+        start = time.process_time()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - start
+
+
+def export(
+    module: torch.nn.Module,
+    output: str | os.PathLike[str],
+    *,
+    input_types: Mapping[str, Any] | None = None,
+    output_types: Mapping[str, Any] | None = None,
+    on_stage: Stage | None = None,
+    **arguments: Any,
+) -> ExportResult:
+    """Exports ``module`` and proves the artifact equal to it.
+
+    Args:
+        module: The model; it is left as it was found.
+        output: The path to write; its extension picks the format.
+        input_types: Ports of the inputs, by name; they win over the module's own.
+        output_types: Ports of the outputs, by name, in order.
+        on_stage: Called with a sentence as each stage begins.
+        **arguments: The arguments of `torchport.Exportable.export`; further ones reach ``_prepare_for_export``.
+
+    Returns:
+        The artifacts with their proof.
+
+    Raises:
+        TorchportError: One of its subclasses; nothing is written, and the model is as it was.
+
+    Example:
+        >>> torchport.export(module, "m.onnx", input_example=(x,), input_types={"x": "batch 80 time"})  # doctest: +SKIP
+    """
+    if isinstance(module, type) or not hasattr(module, "named_parameters"):
+        raise OptionError(
+            "only a torch.nn.Module can be exported",
+            found=f"the class {module.__qualname__}" if isinstance(module, type) else type(module).__qualname__,
+            hint="make an instance of the class; put a function into a module's forward",
+        )
+    options = _options(output, arguments)
+    format = format_for(options.output)
+    _check_strategy(options.strategy, format)
+    announce = on_stage or (_to_stderr if options.verbose else _silent)
+    with one_at_a_time(), contextlib.ExitStack() as stack:
+        stack.enter_context(kept_as_found(module))
+        subnets = read_subnets(module)
+        subjects: list[Subject] = []
+        parts: list[Exported] = []
+        pending = []
+        watches = [_Watch(announce) for _ in subnets]
+        for place, ((name, part), watch) in enumerate(zip(subnets, watches, strict=True)):
+            if part is not module:
+                stack.enter_context(kept_as_found(part))
+            if options.set_eval:
+                part.eval()
+            with watch.stage("declare", type(part).__name__), kept_as_found(part):
+                subjects.append(
+                    declare(part, _own_options(options, name, first=place == 0), input_types=input_types, output_types=output_types)
+                )
+        known = {name for subject in subjects for name in (*subject.signature.inputs, *subject.signature.outputs)}
+        _check_names(explicit_names(options) - known, known, module)
+        for (name, _), subject, watch in zip(subnets, subjects, watches, strict=True):
+            own = _own_options(options, name, first=subject is subjects[0])
+            stage = stack.enter_context(staging(own.output, overwrite=options.overwrite))
+            pending.append(stage)
+            parts.append(_export_one(name, subject, own, format, stage.directory, watch))
+        finals = [stage.commit(part.artifact.paths) for stage, part in zip(pending, parts, strict=True)]
+    return ExportResult(
+        tuple(
+            dataclasses.replace(part, artifact=dataclasses.replace(part.artifact, paths=tuple(paths)))
+            for part, paths in zip(parts, finals, strict=True)
+        )
+    )
+
+
+def _silent(_: str) -> None:
+    return None
+
+
+def _to_stderr(sentence: str) -> None:
+    sys.stderr.write(f"torchport: {sentence}\n")
+
+
+def _options(output: str | os.PathLike[str], arguments: Mapping[str, Any]) -> ExportOptions:
+    known = {field.name for field in dataclasses.fields(ExportOptions)} - {"output", "prepare_kwargs"}
+    further = {name: value for name, value in arguments.items() if name not in known}
+    options = ExportOptions(
+        output=Path(os.fspath(output)), prepare_kwargs=further, **{name: value for name, value in arguments.items() if name in known}
+    )
+    asked_opset(options.onnx_opset_version)
+    if not options.check_tolerance > 0:
+        raise OptionError("check_tolerance is a relative tolerance", found=options.check_tolerance, expected="a number above 0")
+    return options
+
+
+def _check_strategy(strategy: str, format: Format) -> None:
+    if strategy != "auto" and strategy not in format.strategies:
+        strategies[strategy]
+        raise OptionError(
+            f"strategy {strategy!r} cannot make {format.name}", found=strategy, expected=", ".join(("auto", *format.strategies))
+        )
+
+
+def _check_names(unclaimed: set[str], known: set[str], module: torch.nn.Module) -> None:
+    """Every port named in ``dynamic_axes`` must belong to some subnet."""
+    for name in sorted(unclaimed):
+        near = difflib.get_close_matches(name, known, n=1)
+        raise OptionError(
+            f"dynamic_axes names a port that {type(module).__name__} does not have",
+            where=name,
+            expected=", ".join(sorted(known)),
+            hint=f"did you mean {near[0]!r}?" if near else None,
+        )
+
+
+def _subnet_path(output: Path, name: str) -> Path:
+    return output if name == "self" else output.with_name(f"{name}-{output.name}")
+
+
+def _own_options(options: ExportOptions, subnet: str, *, first: bool) -> ExportOptions:
+    """The options as one subnet sees them: the caller's examples go to the first."""
+    output = _subnet_path(options.output, subnet)
+    if first:
+        return dataclasses.replace(options, output=output)
+    check = options.check_trace if isinstance(options.check_trace, bool) else False
+    return dataclasses.replace(options, output=output, input_example=None, output_example=None, check_trace=check)
+
+
+def _export_one(name: str, subject: Subject, options: ExportOptions, format: Format, directory: Path, watch: _Watch) -> Exported:
+    module = subject.module
+    with watch.stage("reference"):
+        reference = reference_of(subject, options)
+    try:
+        with watch.stage("prepare"), integration_for(module).capturing(module):
+            prepared = _prepare(subject, reference, options)
+        artifact, proof, attempts, told = _first_proved(prepared, reference, options, format, directory, watch)
+    finally:
+        if defines(module, "_export_teardown"):
+            call_hook(module, "_export_teardown")
+    return Exported(
+        name=name,
+        model=_class_name(module),
+        artifact=artifact,
+        attempts=attempts,
+        proof=proof,
+        swaps=prepared.swaps,
+        notes=(*subject.notes, *reference.notes, *told),
+        timings=watch.seconds,
+    )
+
+
+def _class_name(module: torch.nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
+
+
+def _prepare(subject: Subject, reference: Reference, options: ExportOptions) -> Prepared:
+    module = subject.module
+    arguments = {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.name != "prepare_kwargs"}
+    run_prepare_hooks(module, **arguments, **options.prepare_kwargs)
+    if options.set_eval:
+        module.eval()
+
+    def example_call() -> Any:
+        with kept_as_found(module):
+            return _current_call(subject)(reference.example)
+
+    swaps: tuple[Swap, ...] = ()
+    if options.export_params:
+        swaps = swap_modules(
+            module,
+            replace_1D_2D=bool(options.prepare_kwargs.get("replace_1D_2D", False)),
+            example_call=example_call,
+        )
+    call = _current_call(subject)
+    module.forward = call.positional(module.forward)
+    return Prepared(module=module, signature=reference.signature, example=reference.example, native_forward=call.function, swaps=swaps)
+
+
+def _current_call(subject: Subject) -> FlatCall:
+    """The subject's call with the method as it is now: hooks and a swap of the module itself may have changed it."""
+    return dataclasses.replace(subject.call, function=getattr(subject.module, subject.forward_name))
+
+
+def _first_proved(
+    prepared: Prepared, reference: Reference, options: ExportOptions, format: Format, directory: Path, watch: _Watch
+) -> tuple[Artifact, Proof | None, tuple[Attempt, ...], tuple[str, ...]]:
+    """Tries the format's strategies, the cheapest first, until one proves; the last part is what the user should know of its capture."""
+    attempts: list[Attempt] = []
+    errors: list[TorchportError] = []
+    for strategy in _order(options, format):
+        start = time.process_time()
+
+        def done(outcome: Any, reason: str = "", *, strategy: str = strategy, start: float = start) -> None:
+            attempts.append(Attempt(strategy, outcome, reason, time.process_time() - start))
+
+        folder = directory / strategy
+        folder.mkdir()
+        try:
+            artifact, told = _attempt(strategy, prepared, options, format, folder, watch)
+            if not options.verify and not reference.must_check:
+                done("unproved")
+                return artifact, None, tuple(attempts), told
+            with watch.stage("verify", strategy):
+                proof = prove(artifact, reference, options, feeds=_weight_feeds(prepared, options))
+            proof.raise_if_failed()
+        except ProofError as error:
+            done("rejected", error.message)
+            errors.append(error)
+            if options.keep_rejected:
+                _keep_rejected(artifact, options.output)
+        except FrozenDecisionError as error:
+            done("refused", error.message)
+            errors.append(error)
+        except TorchportError as error:
+            done("failed", error.message)
+            errors.append(error)
+        else:
+            done("proved" if options.verify else "unproved")
+            return artifact, proof if options.verify else None, tuple(attempts), told
+        shutil.rmtree(folder)
+    raise _worst(errors, attempts)
+
+
+def _attempt(
+    strategy: str, prepared: Prepared, options: ExportOptions, format: Format, folder: Path, watch: _Watch
+) -> tuple[Artifact, tuple[str, ...]]:
+    with watch.stage("capture", strategy), integration_for(prepared.module).capturing(prepared.module):
+        captured = strategies[strategy].capture(prepared, format.form, options)
+    if isinstance(captured, Failure):
+        if isinstance(captured.error, TorchportError):
+            raise captured.error
+        if not isinstance(captured.error, Exception):
+            raise captured.error
+        raise CaptureError(
+            f"{strategy} cannot capture the model: {captured.reason}", where=_class_name(prepared.module)
+        ) from captured.error
+    decisive = next((one for one in captured.evidence if one.decisive), None)
+    if decisive is not None:
+        raise FrozenDecisionError(
+            f"{strategy} would freeze a decision that depends on values: {decisive.message}",
+            where=f"{decisive.file}:{decisive.line}" if decisive.file else _class_name(prepared.module),
+            hint="write the decision with torch.where, or with torch.cond for torch.export",
+        )
+    with watch.stage("emit", format.name):
+        artifact = format.write(captured, folder, options.output.stem, options, _metadata(prepared, captured))
+    return artifact, tuple(_decided_by_size(captured))
+
+
+def _decided_by_size(captured: Captured) -> Iterator[str]:
+    """Branches that were taken by a size: at sizes that nobody tried, the model may take the other one."""
+    for one in captured.evidence:
+        if "Python boolean" in one.message and one.file and one.line and not is_only_a_check(one.file, one.line):
+            yield f"weak: only the branch of the traced size is in the file ({Path(one.file).name}:{one.line}): {one.message}"
+
+
+def _order(options: ExportOptions, format: Format) -> tuple[str, ...]:
+    if options.strategy != "auto":
+        return (options.strategy,)
+    names = format.strategies
+    if options.try_script and "script" in names:
+        names = ("script", *(name for name in names if name != "script"))
+    return names
+
+
+def _metadata(prepared: Prepared, captured: Captured) -> dict[str, str]:
+    import json
+
+    import torch
+
+    return {
+        "torchport.version": __version__,
+        "torchport.model": _class_name(prepared.module),
+        "torchport.strategy": captured.strategy,
+        "torchport.signature": json.dumps(prepared.signature.to_dict(), sort_keys=True),
+        "torchport.torch": torch.__version__,
+    }
+
+
+def _weight_feeds(prepared: Prepared, options: ExportOptions) -> dict[str, Any]:
+    """The weights by qualified name, for an artifact that takes them as inputs."""
+    if options.export_params:
+        return {}
+    module = prepared.module
+    tensors = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def _keep_rejected(artifact: Artifact, output: Path) -> None:
+    for path in artifact.paths:
+        extra = path.name.removeprefix(artifact.path.name)
+        shutil.copyfile(path, output.with_name(f"{output.name}{extra}.rejected"))
+
+
+def _worst(errors: list[TorchportError], attempts: list[Attempt]) -> TorchportError:
+    """The error to raise when no strategy proved: a failed proof says most, then the exporter's evidence, then what went wrong first."""
+    ranked = [error for kind in (ProofError, FrozenDecisionError, TorchportError) for error in errors if isinstance(error, kind)]
+    chosen = ranked[0]
+    others = [
+        f"{attempt.strategy}: {attempt.outcome}: {attempt.reason}"
+        for attempt, error in zip(attempts, errors, strict=True)
+        if error is not chosen
+    ]
+    if others:
+        chosen.add_note("also tried " + "; ".join(others))
+    return chosen

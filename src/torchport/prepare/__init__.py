@@ -1,0 +1,33 @@
+"""Prepares a model for capture, and leaves it as it was found: restoring, swapping, hooks."""
+
+from __future__ import annotations
+
+from torchport.prepare import _builtin as _builtin
+from torchport.prepare._records import Prepared, Swap
+from torchport.prepare.digest import state_digest
+from torchport.prepare.hooks import run_prepare_hooks
+from torchport.prepare.replacement import PairReplacement, Replacement, Stage, borrowed, defined_by, replacements, shell
+from torchport.prepare.state import kept_as_found, watched
+from torchport.prepare.walk import replace_for_export, swap_modules
+
+__all__ = [
+    # records
+    "Prepared",
+    "Swap",
+    # the model is left as it was found
+    "kept_as_found",
+    "state_digest",
+    "watched",
+    # swaps
+    "replace_for_export",
+    "run_prepare_hooks",
+    "swap_modules",
+    # writing a replacement
+    "PairReplacement",
+    "Replacement",
+    "Stage",
+    "borrowed",
+    "defined_by",
+    "replacements",
+    "shell",
+]

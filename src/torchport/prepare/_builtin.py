@@ -1,0 +1,27 @@
+"""The built-in replacements: one line each."""
+
+from __future__ import annotations
+
+from torchport.prepare.attention import FusedSoftmaxReplacement
+from torchport.prepare.convolutions import TWINS, TwinReplacement
+from torchport.prepare.dropout import DropoutReplacement
+from torchport.prepare.folding import BatchNormFolding
+from torchport.prepare.linears import ParallelLinearReplacement
+from torchport.prepare.norms import FusedLayerNormReplacement, FusedRMSNormReplacement
+from torchport.prepare.parametrizations import HookNormReplacement, ParametrizationReplacement
+from torchport.prepare.replacement import replacements
+
+__all__: list[str] = []
+
+for replacement in (
+    HookNormReplacement(),
+    ParametrizationReplacement(),
+    FusedLayerNormReplacement(),
+    FusedRMSNormReplacement(),
+    FusedSoftmaxReplacement(),
+    ParallelLinearReplacement(),
+    DropoutReplacement(),
+    BatchNormFolding(),
+    *map(TwinReplacement, TWINS),
+):
+    replacements.add(replacement.name, replacement)

@@ -1,0 +1,147 @@
+"""What an export hands over: every artifact with its signature, its strategy, its digests, its timings and its proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from torchport.ports import Signature
+
+if TYPE_CHECKING:
+    from torchport.emit import Artifact
+    from torchport.prepare import Swap
+    from torchport.verification import Proof
+
+__all__ = ["Attempt", "ExportResult", "Exported"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One strategy that was tried.
+
+    Attributes:
+        strategy: Its name.
+        outcome: ``proved``; ``unproved`` (``verify=False``); ``rejected`` by the proof; ``refused`` on the exporter's evidence; ``failed``.
+        reason: Why it was not taken; empty where it was.
+        cpu_seconds: CPU time of its capture, writing and proof.
+    """
+
+    strategy: str
+    outcome: Literal["proved", "unproved", "rejected", "refused", "failed"]
+    reason: str = ""
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One artifact of an export.
+
+    Attributes:
+        name: The subnet's name; ``self`` for the whole model.
+        model: The model's class.
+        artifact: The files.
+        attempts: Every strategy that was tried, with its outcome.
+        proof: The proof; ``None`` where ``verify=False`` opted out.
+        swaps: The modules that were swapped.
+        notes: What the user should know.
+        timings: CPU seconds by stage.
+    """
+
+    name: str
+    model: str
+    artifact: Artifact
+    attempts: tuple[Attempt, ...]
+    proof: Proof | None
+    swaps: tuple[Swap, ...] = ()
+    notes: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def description(self) -> str:
+        """One sentence: what became what, by which strategy, proved how."""
+        proved = f"proved at {len(self.proof.cases)} sizes" if self.proof is not None else "NOT PROVED (verify=False)"
+        return f"{self.model} exported to {self.artifact.path.name} ({self.artifact.format}, {self.artifact.strategy}): {proved}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain values, for JSON."""
+        return {
+            "name": self.name,
+            "model": self.model,
+            "format": self.artifact.format,
+            "paths": [str(path) for path in self.artifact.paths],
+            "strategy": self.artifact.strategy,
+            "opset": self.artifact.opset,
+            "signature": self.artifact.signature.to_dict(),
+            "digests": dict(self.artifact.digests),
+            "unused_inputs": list(self.artifact.unused_inputs),
+            "attempts": [vars(attempt) for attempt in self.attempts],
+            "swaps": [vars(swap) for swap in self.swaps],
+            "proof": None if self.proof is None else self.proof.to_dict(),
+            "notes": list(self.notes),
+            "cpu_seconds": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
+        }
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The result of one export.
+
+    Unpacks as two lists, as callers of NeMo's ``export`` expect::
+
+        paths, descriptions = model.export("m.onnx")
+
+    Attributes:
+        parts: One record an artifact: one for the model, or one for each subnet.
+    """
+
+    parts: tuple[Exported, ...]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        yield [str(path) for path in self.paths]
+        yield self.descriptions
+
+    @property
+    def paths(self) -> list[Path]:
+        """The file to open of each artifact."""
+        return [part.artifact.path for part in self.parts]
+
+    @property
+    def path(self) -> Path:
+        """The file to open of the first artifact."""
+        return self.paths[0]
+
+    @property
+    def descriptions(self) -> list[str]:
+        """One sentence for each artifact."""
+        return [part.description for part in self.parts]
+
+    @property
+    def signature(self) -> Signature:
+        """The ports of the first artifact."""
+        return self.parts[0].artifact.signature
+
+    @property
+    def strategy(self) -> str:
+        """The strategy that captured the first artifact."""
+        return self.parts[0].artifact.strategy
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The strategies that were tried for the first artifact."""
+        return self.parts[0].attempts
+
+    @property
+    def proof(self) -> Proof | None:
+        """The proof of the first artifact; ``None`` where ``verify=False`` opted out."""
+        return self.parts[0].proof
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, over all artifacts."""
+        return tuple(note for part in self.parts for note in part.notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain values, for JSON."""
+        return {"artifacts": [part.to_dict() for part in self.parts]}

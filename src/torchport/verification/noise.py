@@ -1,0 +1,92 @@
+"""How far a model's outputs move by rounding alone: against double precision, or, where that cannot run, by disturbing every rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+
+from torchport.verification._records import Array
+from torchport.verification.arrays import to_arrays, to_tensor
+from torchport.verification.jitter import run_with_jitter
+from torchport.verification.precision import run_in_double
+from torchport.verification.runtimes._base import shortened
+from torchport.verification.tolerance import noise_between
+
+__all__ = ["Call", "Noise", "measure_noise", "turned_by_rounding"]
+
+Call = Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
+"""A model as a function of flat tensors."""
+
+
+class Noise:
+    """The rounding noise of each output.
+
+    Attributes:
+        by_output: Relative to the output's scale.
+        source: ``double``: against the same model in float64; ``jitter``: every rounding disturbed by one unit in the last place.
+        reason: Why it is not ``double``.
+    """
+
+    def __init__(self, by_output: Mapping[str, float], source: Literal["double", "jitter"], reason: str = "") -> None:
+        self.by_output = dict(by_output)
+        self.source = source
+        self.reason = reason
+
+
+def measure_noise(call: Call, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Noise:
+    """Measures the noise on one case.
+
+    Args:
+        call: The model.
+        inputs: The case's inputs.
+        outputs: What the model answers to them.
+    """
+    tensors = {name: to_tensor(array) for name, array in inputs.items()}
+    with torch.no_grad():
+        try:
+            precise = to_arrays(run_in_double(call, {name: tensor.clone() for name, tensor in tensors.items()}))
+            if _same_shapes(outputs, precise):
+                return Noise(noise_between(outputs, precise), "double")
+            reason = "its shapes differ in double precision"
+        except Exception as error:  # noqa: BLE001 - foreign code that cannot run in double precision says so in many ways
+            reason = shortened(error, 160)
+        worst = dict.fromkeys(outputs, 0.0)
+        for seed in (1, 2, 3):
+            moved = to_arrays(run_with_jitter(call, {name: tensor.clone() for name, tensor in tensors.items()}, seed))
+            if not _same_shapes(outputs, moved):
+                return Noise(dict.fromkeys(outputs, float("inf")), "jitter", "its shapes depend on rounding")
+            for name, noise in noise_between(outputs, moved).items():
+                worst[name] = max(worst[name], noise)
+    return Noise(worst, "jitter", reason)
+
+
+def turned_by_rounding(call: Call, inputs: Mapping[str, Array], name: str, expected: Array, wrong: Array, *, runs: int = 48) -> bool:
+    """Whether rounding alone turns every element of ``wrong`` to another value: whether they are ties.
+
+    Args:
+        call: The model.
+        inputs: The case's inputs.
+        name: The output.
+        expected: What the model answers there.
+        wrong: A mask of the elements in question.
+        runs: How many disturbances to try at most; an element of two equal scores turns in about every third.
+    """
+    left = wrong.copy()
+    tensors = {name: to_tensor(array) for name, array in inputs.items()}
+    for seed in range(1, runs + 1):
+        with torch.no_grad():
+            moved = to_arrays(run_with_jitter(call, {name: tensor.clone() for name, tensor in tensors.items()}, seed))[name]
+        if moved.shape != expected.shape:
+            return True
+        left &= moved == expected
+        if not left.any():
+            return True
+        if seed == 8 and 2 * int(left.sum()) > int(wrong.sum()):
+            return False
+    return False
+
+
+def _same_shapes(outputs: Mapping[str, Array], others: Mapping[str, Array]) -> bool:
+    return all(others[name].shape == array.shape for name, array in outputs.items())

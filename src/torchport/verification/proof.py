@@ -1,0 +1,390 @@
+"""Proves an artifact: runs it in its real runtime on every case of the reference and compares, without mercy and with a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torchport._options import ExportOptions
+from torchport.errors import ProofError, RuntimeFailure
+from torchport.verification._memory import hand_back
+from torchport.verification._records import Array, Case, CaseResult, Finding, sizes_text
+from torchport.verification.axes import check_ports, onnx_ports
+from torchport.verification.cause import likely_cause
+from torchport.verification.comparison import Difference, compare, is_exact
+from torchport.verification.noise import measure_noise, turned_by_rounding
+from torchport.verification.reference import Reference
+from torchport.verification.runtimes import Session, open_artifact, runtime_for
+from torchport.verification.runtimes._base import shortened
+from torchport.verification.tolerance import tolerance_of
+
+if TYPE_CHECKING:
+    from torchport.emit import Artifact
+
+__all__ = ["Proof", "prove"]
+
+_SHOWN = 12
+"""So many findings are in the table; the record has them all."""
+
+_CELL = 96
+"""What the artifact said is cut to so many characters in the table; the record has it whole."""
+
+_TIE = ", a tie: rounding alone turns the model's own answer"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The record of one proof.
+
+    Attributes:
+        artifact: The file's name.
+        runtime: What ran it.
+        cases: How each case went.
+        findings: What disagreed, over all cases and the file itself; empty when the proof holds.
+        noise: The model's own rounding noise by output, relative to the output's scale.
+        tolerances: The tolerance of each output, relative to its scale.
+        noise_source: ``double`` or ``jitter``.
+        ranges: Sizes that hold, where they are fewer than declared.
+        merged: Symbols that turned out equal.
+        notes: What weakens the proof, and what was allowed.
+        cpu_seconds: CPU time of this process.
+    """
+
+    artifact: str
+    runtime: str
+    cases: tuple[CaseResult, ...]
+    findings: tuple[Finding, ...] = ()
+    noise: Mapping[str, float] = field(default_factory=dict)
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+    noise_source: str = "double"
+    ranges: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
+    merged: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    cpu_seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the artifact equals the model wherever it was asked."""
+        return not self.findings
+
+    @property
+    def worst_error(self) -> float:
+        """The worst difference of any output in any case, relative to the output's scale."""
+        return max((case.error for case in self.cases), default=0.0)
+
+    def table(self) -> str:
+        """The findings as a table; for a proof that holds, the cases."""
+        if self.ok:
+            rows = [(case.label or "", sizes_text(case.sizes), f"{case.error:.1e}", f"{case.tolerance:.1e}") for case in self.cases]
+            return _columns([("case", "sizes", "worst error", "tolerance"), *rows])
+        rows5 = [
+            (
+                finding.port or "(the file)",
+                sizes_text(finding.sizes) if finding.sizes else "",
+                f"[{', '.join(map(str, finding.index))}]" if finding.index is not None else finding.kind,
+                finding.expected,
+                shortened(finding.got, _CELL)
+                + (f" (off by {finding.error:.1e}, allowed {finding.tolerance:.1e})" if finding.tolerance is not None else ""),
+                finding.cause,
+            )
+            for finding in self.findings[:_SHOWN]
+        ]
+        if len(self.findings) > _SHOWN:
+            rows5.append(("…", f"and {len(self.findings) - _SHOWN} more", "", "", "", ""))
+        return _columns([("port", "sizes", "worst element", "expected", "got", "likely cause"), *rows5])
+
+    def summary(self) -> str:
+        """One sentence."""
+        if self.ok:
+            worst = f"worst error {self.worst_error:.1e} of the output's scale"
+            return f"{self.artifact} equals the model in {self.runtime} at {len(self.cases)} sizes; {worst}"
+        failed = sum(bool(case.findings) for case in self.cases)
+        counts = f"{len(self.findings)} findings, {failed} of {len(self.cases)} cases"
+        return f"{self.artifact} is not equal to the model in {self.runtime}: {counts}"
+
+    def raise_if_failed(self) -> None:
+        """Raises `ProofError` with the table unless the proof holds.
+
+        Raises:
+            ProofError: ``error.proof`` is this record.
+        """
+        if self.ok:
+            return
+        first = self.findings[0]
+        causes = list(dict.fromkeys(finding.cause for finding in self.findings if finding.cause))
+        error = ProofError(
+            self.summary(),
+            where=first.port or self.artifact,
+            found="\n" + "\n".join(f"    {line}" for line in self.table().splitlines()),
+            hint=f"look at this first: {causes[0]}" if causes else "another strategy may capture it right",
+        )
+        error.proof = self
+        raise error
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain values, for JSON."""
+        return {
+            "ok": self.ok,
+            "artifact": self.artifact,
+            "runtime": self.runtime,
+            "worst_error": _finite(self.worst_error),
+            "noise": {name: _finite(value) for name, value in self.noise.items()},
+            "noise_source": self.noise_source,
+            "tolerances": {name: _finite(value) for name, value in self.tolerances.items()},
+            "ranges": {name: list(limits) for name, limits in self.ranges.items()},
+            "merged": dict(self.merged),
+            "cases": [_case_dict(case) for case in self.cases],
+            "findings": [_finding_dict(finding) for finding in self.findings],
+            "notes": list(self.notes),
+            "cpu_seconds": round(self.cpu_seconds, 4),
+        }
+
+
+def prove(
+    artifact: Artifact,
+    reference: Reference,
+    options: ExportOptions,
+    *,
+    feeds: Mapping[str, Array] | None = None,
+    timeout: float = 600.0,
+    session: Session | None = None,
+) -> Proof:
+    """Runs the artifact on every case of the reference.
+
+    Args:
+        artifact: The files and their ports.
+        reference: What the untouched model answers.
+        options: ``verify``, ``check_trace``, ``check_tolerance`` and ``allow_ties`` are read. Without ``verify`` only the caller's own
+            examples are checked, within ``check_tolerance``.
+        feeds: Constant inputs: the weights of an artifact exported with ``export_params=False``.
+        timeout: Seconds for loading and for each answer, where the runtime has a process of its own.
+        session: An opened artifact, instead of opening it.
+
+    Returns:
+        The proof; it may have failed. A runtime that refuses, crashes or hangs is a finding.
+    """
+    start = time.process_time()
+    prover = _Prover(artifact, reference, options, dict(feeds or {}))
+    runtime = runtime_for(artifact.path).name
+    hand_back()
+    try:
+        opened = session or open_artifact(artifact.paths, artifact.signature, timeout=timeout)
+    except RuntimeFailure as error:
+        prover.findings.append(_failure(error, {}))
+    else:
+        with opened:
+            prover.run(opened)
+    return Proof(
+        artifact=artifact.path.name,
+        runtime=runtime,
+        cases=tuple(prover.results),
+        findings=tuple(prover.findings),
+        noise=dict(reference.noise),
+        tolerances={name: reference.tolerance(name) for name in reference.cases[0].outputs},
+        noise_source=reference.noise_source,
+        ranges=dict(reference.ranges),
+        merged=dict(reference.merged),
+        notes=tuple(dict.fromkeys((*(note for note in reference.notes if note.startswith("weak:")), *prover.notes))),
+        cpu_seconds=time.process_time() - start,
+    )
+
+
+class _Prover:
+    """The state of one proof."""
+
+    def __init__(self, artifact: Artifact, reference: Reference, options: ExportOptions, feeds: dict[str, Array]) -> None:
+        self.artifact = artifact
+        self.reference = reference
+        self.options = options
+        self.feeds = feeds
+        self.results: list[CaseResult] = []
+        self.findings: list[Finding] = []
+        self.notes: list[str] = []
+        self.graph = ""
+
+    def run(self, session: Session) -> None:
+        """The file's ports, every case, every refused size, the caller's output."""
+        self.graph = getattr(session, "graph", "")
+        if self.options.verify:
+            self.findings.extend(self._check_ports(session))
+        for index, case in enumerate(self.reference.cases):
+            if self.options.verify or case.label:
+                result = self._check_case(session, case, stated=self._stated(index))
+                self.results.append(result)
+                self.findings.extend(result.findings)
+        if self.options.verify:
+            self._check_refusals(session)
+
+    def _check_ports(self, session: Session) -> list[Finding]:
+        inputs, outputs = session.inputs, session.outputs
+        if self.artifact.path.suffix.lower() == ".onnx":
+            inputs, outputs = onnx_ports(self.artifact.path)
+        return check_ports(
+            inputs, outputs, self.artifact.signature, unused=self.artifact.unused_inputs, extra=self.feeds, traced=self.reference.traced
+        )
+
+    def _answer(self, session: Session, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        given = {name: array for name, array in {**self.feeds, **inputs}.items() if name in session.input_names}
+        return session.run(given)
+
+    def _stated(self, index: int) -> Mapping[str, Array] | None:
+        return self.reference.output_example if index == self.reference.output_example_case else None
+
+    def _check_case(self, session: Session, case: Case, *, stated: Mapping[str, Array] | None) -> CaseResult:
+        findings: list[Finding] = []
+        try:
+            answer = self._answer(session, case.inputs)
+        except RuntimeFailure as error:
+            return CaseResult(case.sizes, case.label, float("inf"), 0.0, (self._with_cause(_failure(error, case.sizes)),))
+        worst, allowed = 0.0, 0.0
+        for name, expected in case.outputs.items():
+            if name not in answer:
+                findings.append(Finding("names", name, case.sizes, f"an output {name!r}", ", ".join(answer)))
+                continue
+            tolerance = self.reference.tolerance(name) if self.options.verify else self.options.check_tolerance
+            difference = compare(expected, answer[name], tolerance)
+            if difference.kind == "value":
+                difference, tolerance = self._second_look(case, name, answer[name], difference, tolerance)
+            if difference.kind is not None:
+                findings.append(self._finding(case, name, difference, tolerance, answer))
+            if difference.error > worst or allowed == 0.0:
+                worst, allowed = difference.error, tolerance
+        findings.extend(self._against_stated(case, answer, stated or {}))
+        return CaseResult(case.sizes, case.label, worst, allowed, tuple(findings))
+
+    def _against_stated(self, case: Case, answer: Mapping[str, Array], stated: Mapping[str, Array]) -> list[Finding]:
+        """The artifact's answer against the caller's ``output_example``."""
+        findings = []
+        tolerance = self.options.check_tolerance
+        for name, expected in stated.items():
+            difference = compare(expected, answer[name], tolerance) if name in answer else Difference(None)
+            if difference.kind is not None:
+                said = f"{difference.expected} in output_example"
+                findings.append(Finding("example", name, case.sizes, said, difference.got, difference.index, difference.error, tolerance))
+        return findings
+
+    def _second_look(self, case: Case, name: str, got: Array, difference: Difference, tolerance: float) -> tuple[Difference, float]:
+        """A value that is off: at these very sizes, by rounding alone, by a tie, or truly?"""
+        reference, expected = self.reference, case.outputs[name]
+        if reference.call is None or not self.options.verify or not reference.answers_as_before(case):
+            return difference, tolerance
+        if not is_exact(expected):
+            if difference.error > 1e3 * tolerance:
+                return difference, tolerance
+            noise = measure_noise(reference.call, case.inputs, case.outputs)
+            own = tolerance_of(str(expected.dtype), noise.by_output[name])
+            return (compare(expected, got, own), own) if own > tolerance else (difference, tolerance)
+        wrong = expected != got
+        if not turned_by_rounding(reference.call, case.inputs, name, expected, wrong):
+            return difference, tolerance
+        if self.options.allow_ties:
+            self.notes.append(f"allowed: output `{name}` takes another value at {int(wrong.sum())} ties ({sizes_text(case.sizes)})")
+            return Difference(None, index=difference.index), tolerance
+        return Difference(
+            "value",
+            difference.expected,
+            f"{difference.got}, a tie: rounding alone turns the model's own answer",
+            difference.index,
+            difference.error,
+        ), tolerance
+
+    def _finding(self, case: Case, name: str, difference: Difference, tolerance: float, answer: Mapping[str, Array]) -> Finding:
+        assert difference.kind is not None
+        tie = difference.got.endswith(_TIE)
+        value = difference.kind == "value" and not is_exact(case.outputs[name])
+        finding = Finding(
+            "tie" if tie else difference.kind,
+            name,
+            case.sizes,
+            difference.expected,
+            difference.got,
+            difference.index,
+            difference.error if value else None,
+            tolerance if value else None,
+            "two scores tie; allow_ties=True accepts either" if tie else self._swapped(case, name, answer),
+        )
+        return finding if finding.cause else self._with_cause(finding)
+
+    def _swapped(self, case: Case, name: str, answer: Mapping[str, Array]) -> str:
+        """Whether the artifact gives under this name what the model gives under another."""
+        for other, expected in case.outputs.items():
+            if other != name and compare(expected, answer[name], self.reference.tolerance(other)).kind is None:
+                return f"the file gives output `{other}` under the name `{name}`"
+        return ""
+
+    def _with_cause(self, finding: Finding) -> Finding:
+        cause = finding.cause or likely_cause(self.artifact.path, self.reference.traced, finding.sizes, self.graph)
+        return replace(finding, cause=cause)
+
+    def _bounds(self) -> str:
+        """The ranges that were found, as a declaration: ``time{min=4}``."""
+        found = []
+        for symbol, (least, most) in self.reference.ranges.items():
+            ends = [f"min={least}"] if least > 1 else []
+            found.append(f"{symbol}{{{','.join([*ends, *([f'max={most}'] if most is not None else [])])}}}")
+        return ", ".join(found) or "the axis with min= or max="
+
+    def _check_refusals(self, session: Session) -> None:
+        """Outside the sizes that the model answers, the artifact must fail too."""
+        for refusal in self.reference.refusals:
+            if refusal.inputs is None:
+                continue
+            try:
+                answer = self._answer(session, refusal.inputs)
+            except RuntimeFailure:
+                continue
+            shapes = ", ".join(f"{name} {list(np.shape(array))}" for name, array in answer.items())
+            if not any(np.size(array) for array in answer.values()):  # a pool over too few frames: no number that could mislead
+                self.notes.append(
+                    f"outside its range the artifact gives empty outputs where the model refuses: {sizes_text(refusal.sizes)}"
+                )
+                continue
+            self.findings.append(
+                Finding(
+                    "range",
+                    "",
+                    refusal.sizes,
+                    "an error, as from the model",
+                    shapes,
+                    cause=f"declare {self._bounds()}: where an axis ends, nothing is promised outside",
+                )
+            )
+
+
+def _failure(error: RuntimeFailure, sizes: Mapping[str, int]) -> Finding:
+    found = error.message if error.found is None else f"{error.message}: {shortened(str(error.found), 200)}"
+    return Finding("runtime", "", sizes, "an answer", found)
+
+
+def _case_dict(case: CaseResult) -> dict[str, Any]:
+    numbers = {"error": _finite(case.error), "tolerance": _finite(case.tolerance)}
+    return {"sizes": dict(case.sizes), "label": case.label, **numbers, "ok": not case.findings}
+
+
+def _finding_dict(finding: Finding) -> dict[str, Any]:
+    return {
+        "kind": finding.kind,
+        "port": finding.port,
+        "sizes": dict(finding.sizes),
+        "index": None if finding.index is None else list(finding.index),
+        "expected": finding.expected,
+        "got": finding.got,
+        "error": None if finding.error is None else _finite(finding.error),
+        "tolerance": None if finding.tolerance is None else _finite(finding.tolerance),
+        "cause": finding.cause,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _columns(rows: list[tuple[str, ...]]) -> str:
+    """Rows as aligned columns; empty columns are left out."""
+    kept = [index for index in range(len(rows[0])) if any(row[index] for row in rows[1:])]
+    widths = [max(len(row[index]) for row in rows) for index in kept]
+    return "\n".join("  ".join(row[index].ljust(width) for index, width in zip(kept, widths, strict=True)).rstrip() for row in rows)

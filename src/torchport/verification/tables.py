@@ -1,0 +1,125 @@
+"""Finds the tables that a model slices or gathers from by a dynamic size, and asks the model at their end and just past it.
+
+A positional table is the one limit that no size near the traced one shows: an artifact whose table ends answers wrong past it, or fails.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from torchport.verification._mode import Mode
+from torchport.verification.runtimes._base import shortened
+
+__all__ = ["Table", "TableWatch", "ends_of_tables", "fails_early"]
+
+_GATHERS = {"embedding": (0, 1), "index_select": (0, 2), "index": (0, 1)}
+"""Operations that take rows by number: the places of the table and of the numbers."""
+
+_AFTER = 48
+"""A model that uses a row that is not there fails within so many operations."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that limits a symbol.
+
+    Attributes:
+        rows: How many rows it has.
+        symbol: The symbol that takes rows from it.
+        last: About the greatest size of the symbol that the table serves.
+    """
+
+    rows: int
+    symbol: str
+    last: int
+
+
+class _PassedError(Exception):
+    """The model got past the table."""
+
+
+class TableWatch(Mode):  # type: ignore[no-untyped-call]
+    """Within this context slices and gathers are noted as pairs of rows there and rows taken.
+
+    Args:
+        stop_after: End the run by an exception so many operations after rows were taken from a table of so many rows.
+    """
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        super().__init__()
+        self.taken: set[tuple[int, int]] = set()
+        self._rows = stop_after
+        self._left: int | None = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs one operation and notes what it took from which table."""
+        results = func(*args, **(kwargs or {}))
+        schema = getattr(func, "_schema", None)
+        pair = None if schema is None else _rows_taken(schema.name.split("::")[-1], args, results)
+        if pair is not None and pair[0] > pair[1]:
+            self.taken.add(pair)
+        if self._rows is not None:
+            if self._left is None and pair is not None and pair[0] == self._rows:
+                self._left = _AFTER
+            elif self._left is not None:
+                self._left -= 1
+                if self._left == 0:
+                    raise _PassedError
+        return results
+
+
+def _rows_taken(name: str, args: tuple[Any, ...], results: Any) -> tuple[int, int] | None:
+    if name in ("slice", "narrow") and isinstance(results, torch.Tensor) and results.dim():
+        axis = args[1] if len(args) > 1 else 0
+        return int(args[0].shape[axis]), int(results.shape[axis])
+    if name in _GATHERS and len(args) > _GATHERS[name][1]:
+        numbers = args[_GATHERS[name][1]]
+        if isinstance(numbers, (list, tuple)):
+            numbers = next((one for one in numbers if one is not None), None)
+        if isinstance(numbers, torch.Tensor) and numbers.dtype in (torch.int64, torch.int32) and 0 < numbers.numel() < 100_000:
+            last = int(numbers.max()) + 1
+            counted = torch.unique(numbers).numel() == last  # 0, 1, 2, …: positions, not ids of words
+            axis = args[1] if name == "index_select" else 0
+            return (int(args[0].shape[axis]), last) if counted else None
+    return None
+
+
+def ends_of_tables(seen: Mapping[tuple[tuple[str, int], ...], set[tuple[int, int]]]) -> list[Table]:
+    """The tables among what was noted at several sizes: as many rows at every size, and more of them taken at greater ones.
+
+    Args:
+        seen: What `TableWatch` noted, by sizes.
+    """
+    rows_at: dict[int, dict[tuple[tuple[str, int], ...], set[int]]] = defaultdict(dict)
+    for sizes, pairs in seen.items():
+        for rows, taken in pairs:
+            rows_at[rows].setdefault(sizes, set()).add(taken)
+    tables = []
+    for rows, by_sizes in rows_at.items():
+        for symbol in dict(next(iter(seen))):
+            points = sorted({(dict(sizes)[symbol], max(taken)) for sizes, taken in by_sizes.items()})
+            growing = len({size for size, _ in points}) == len(points) >= 3 and all(a[1] <= b[1] for a, b in pairwise(points))
+            if growing and points[0][1] < points[-1][1]:
+                (low, few), (high, many) = points[0], points[-1]
+                last = high + (rows - many) * (high - low) // (many - few)
+                tables.append(Table(rows, symbol, max(high, last)))
+                break
+    return tables
+
+
+def fails_early(call: Any, inputs: Mapping[str, torch.Tensor], table: Table) -> str:
+    """Why the model fails on ``inputs`` before or soon after it has taken rows from the table; ``""`` when it does not."""
+    try:
+        with torch.no_grad(), TableWatch(stop_after=table.rows):
+            call({name: tensor.clone() for name, tensor in inputs.items()})
+    except _PassedError:
+        return ""
+    except Exception as error:  # noqa: BLE001 - a model refuses sizes in its own words
+        return shortened(error, 200)
+    return ""

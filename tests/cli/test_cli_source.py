@@ -1,0 +1,142 @@
+"""SOURCE on the command line: every form, and every way in which it can be wrong."""
+
+import pytest
+import torch
+
+from torchport.cli._source import Source
+from torchport.errors import ArchiveError, OptionError
+
+
+def build(text, **more):
+    return Source(str(text), **more).build()
+
+
+@pytest.fixture(autouse=True)
+def _inside(folder):
+    """Every test runs in a folder of its own."""
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("toys.py:Scale", "Scale"),
+        ("./toys.py:Scale", "Scale"),
+        ("toys:Plain", "Plain"),
+        ("toys.py:make", "Scale"),
+        ("toys.py:made", "Scale"),
+        ("toys.py:Outer.Inner", "Inner"),
+        ("torch.nn:Identity", "Identity"),
+        ("alexnet-small-random", "AlexNet"),
+        ("fastpitch", "FastPitch"),
+    ],
+)
+def test_every_form_gives_a_module(text, name):
+    assert type(build(text)).__name__ == name
+
+
+def test_an_archive_is_restored(folder):
+    torch.manual_seed(3)
+    model = build("speaker-encoder", config=config(folder, "{hidden: 8, layers: 1, embedding: 4}"))
+    model.save_to(folder / "m.nemo")
+    restored = build(folder / "m.nemo")
+    assert all(torch.equal(one, restored.state_dict()[name]) for name, one in model.state_dict().items())
+
+
+def config(folder, text):
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_config_builds_a_family_or_gives_a_plain_class_its_keywords(folder):
+    assert build("alexnet", config=config(folder, "{width: 0.0625, image_size: 63, num_classes: 5}")).num_classes == 5
+    assert build("toys.py:Scale", config=config(folder, "bias: false")).conv.bias is None
+
+
+def test_weights_are_loaded_and_nothing_else(folder):
+    model = build("toys.py:Scale", seed=5)
+    torch.save({"state_dict": model.state_dict()}, folder / "w.ckpt")
+    assert torch.equal(build("toys.py:Scale", weights=folder / "w.ckpt").conv.weight, model.conv.weight)
+    torch.save(torch.nn.Linear(2, 2), folder / "whole.pt")
+    with pytest.raises(ArchiveError, match="weights"):
+        build("toys.py:Scale", weights=folder / "whole.pt")
+    with pytest.raises(ArchiveError, match="do not fit"):
+        build("toys.py:Plain", weights=folder / "w.ckpt")
+
+
+def test_random_state_is_left_alone():
+    before = torch.get_rng_state()
+    build("toys.py:Scale")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("alexnt", ("names no model", "did you mean 'alexnet'?")),
+        ("nothing-like-it", ("names no model", "alexnet, fastpitch, speaker-encoder", "file.py:Class")),
+        ("missing.py:Scale", ("no such file",)),
+        ("missing.nemo", ("no such archive",)),
+        ("toys.py", ("does not say which class", "Scale", "file.py:Class")),
+        ("toys.py:Scael", ("names what toys.py does not have", "did you mean 'Scale'?")),
+        ("toys.py:", ("nothing after the colon",)),
+        ("toys.py:number", ("no model", "int: 7")),
+        ("toys.py:nothing", ("returns no model", "int")),
+        ("toys.py:Outer", ("no model",)),
+        ("toys.py:Needy", ("Needy could not be made: TypeError", "'size'", "--config")),
+        ("no_such_module_here:Model", ("no Python module 'no_such_module_here'",)),
+        ("not a module:Model", ("no Python module",)),
+    ],
+)
+def test_a_wrong_source_says_what_is_wrong(text, told):
+    with pytest.raises(OptionError) as caught:
+        build(text)
+    for part in told:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import torch\n1 / 0\n", ("SOURCE raised ZeroDivisionError: division by zero", "broken.py:2")),
+        ("def f(:\n", ("not valid Python", "broken.py:1")),
+        ("import no_such_package\n", ("imports a module that is not installed: no_such_package", "broken.py:1")),
+        ("raise SystemExit(0)\n", ("exits while it is imported", "__main__")),
+        ("import toys\nclass M(toys.Scale):\n    def __init__(self):\n        raise ValueError('bad day')\n", ("bad day", "broken.py:4")),
+    ],
+)
+def test_code_that_fails_is_named_with_its_line(folder, code, told):
+    (folder / "broken.py").write_text(code)
+    with pytest.raises(OptionError) as caught:
+        build("broken.py:M")
+    for part in told:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [
+        ("toys.py:made", {"config": "a: 1"}),
+        ("alexnet-small-random", {"config": "a: 1"}),
+        ("toys.py:Scale", {"config": "- 1"}),
+        ("toys.py:Scale", {"config": "{"}),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_refused(folder, text, more):
+    with pytest.raises(OptionError, match="config"):
+        build(text, config=config(folder, more["config"]))
+
+
+def test_files_that_are_missing_are_named(folder):
+    with pytest.raises(OptionError, match="where: --weights"):
+        build("toys.py:Scale", weights=folder / "none.pt")
+    with pytest.raises(OptionError, match="where: --config"):
+        build("toys.py:Scale", config=folder / "none.yaml")
+
+
+def test_a_file_named_like_an_imported_module_does_not_shadow_it(folder):
+    (folder / "json.py").write_text("import torch\nclass M(torch.nn.Identity):\n    pass\n")
+    import json
+
+    assert type(build("json.py:M")).__name__ == "M"
+    assert json.dumps({}) == "{}"

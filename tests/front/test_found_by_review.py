@@ -1,0 +1,132 @@
+"""Sizes of zero, double precision, stages that see the model as it was found."""
+
+import pytest
+import torch
+from torch import nn
+
+import torchport
+from torchport import Exportable
+
+
+class Cached(nn.Module):
+    """Appends to a cache that may be empty."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x, past):
+        longer = torch.cat([past, x], 1)
+        return self.linear(longer), longer
+
+
+AXES = {"x": {0: "batch", 1: "time"}, "past": {0: "batch", 1: "cached"}}
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "ts"])
+def test_an_example_with_an_empty_cache_says_that_the_axis_starts_at_zero(tmp_path, suffix):
+    path = tmp_path / f"m.{suffix}"
+    model = Cached()
+    result = torchport.export(model, path, input_example=(torch.randn(3, 2, 4), torch.randn(3, 0, 4)), dynamic_axes=AXES)
+    assert result.signature.symbols["cached"].min == 0
+    assert {0} < {case.sizes["cached"] for case in result.proof.cases}
+    x = torch.randn(2, 5, 4)
+    with torchport.load(path) as loaded:
+        for steps in (0, 3):
+            past = torch.randn(2, steps, 4)
+            answer = list(loaded({"x": x, "past": past}).values())
+            torch.testing.assert_close(torch.tensor(answer[0]), model(x, past)[0].detach())
+
+
+def test_a_double_model_is_proved_though_onnx_keeps_epsilon_in_single_precision(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3)).double()
+    result = torchport.export(
+        model, tmp_path / "m.onnx", input_example=torch.randn(3, 4, dtype=torch.float64), dynamic_axes={"input": {0: "batch"}}
+    )
+    assert result.proof.ok
+    assert max(result.proof.tolerances.values()) < 1e-8  # a model that is computed in float32 is seen
+
+
+class Remembering(nn.Module):
+    """Grows its table as longer inputs come."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.zeros(0, 4)
+
+    def forward(self, x):
+        if len(self.table) < x.shape[1]:
+            self.table = torch.arange(float(x.shape[1]))[:, None].expand(-1, 4)
+        return x + self.table[: x.shape[1]]
+
+
+def test_what_the_reference_left_in_the_model_is_not_captured(tmp_path):
+    with pytest.raises(torchport.TorchportError):
+        torchport.export(Remembering(), tmp_path / "m.onnx", input_types={"x": "batch time 4"})
+    assert not list(tmp_path.iterdir())
+
+
+class Lazily(nn.Module):
+    """Makes its table at the first call."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = None
+
+    def forward(self, x):
+        if self.table is None or self.table.shape[0] != x.shape[1]:
+            self.table = torch.arange(x.shape[1])[:, None].to(x.dtype)
+        return x + self.table
+
+
+def test_a_table_made_at_the_first_call_is_made_in_the_capture_too(tmp_path):
+    model = Lazily()
+    assert torchport.export(model, tmp_path / "m.onnx", input_types={"x": "batch time 4"}).proof.ok
+    assert model.table is None
+
+
+class Half(nn.Module):
+    def __init__(self, name, width):
+        super().__init__()
+        self.linear = nn.Linear(width, 8)
+        self.input_types = {name: f"batch time {width}"}
+
+    def forward(self, *inputs):
+        return self.linear(inputs[0])
+
+
+class Halves(nn.Module, Exportable):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = Half("audio", 4), Half("encoded", 8)
+
+    def list_export_subnets(self):
+        return ["encoder", "decoder"]
+
+
+def test_axes_of_one_subnet_leave_the_types_of_the_other(tmp_path):
+    result = Halves().export(tmp_path / "m.onnx", dynamic_axes={"encoded": {0: "rows", 1: "steps"}})
+    assert [list(part.artifact.signature.symbols_of("inputs")) for part in result.parts] == [["batch", "time"], ["rows", "steps"]]
+
+
+class Switching(nn.Module):
+    """Is another function past 100 steps."""
+
+    def forward(self, x):
+        if x.shape[1] > 100:
+            return x * 2
+        return x * 3
+
+
+def test_a_decision_on_a_size_is_told(tmp_path):
+    result = torchport.export(Switching(), tmp_path / "m.onnx", input_example=torch.randn(3, 7, 4), input_types={"x": "batch time 4"})
+    assert any("x.shape[1] > 100" in note for note in result.notes)
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1, enable_nested_tensor=False)
+
+    def forward(self, x, mask):
+        return self.encoder(x, src_key_padding_mask=mask)

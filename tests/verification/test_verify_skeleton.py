@@ -1,0 +1,167 @@
+"""Reading ONNX files without their weights, and the causes found in them; the child's loop, run in this process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from torchport.ports import Signature
+from torchport.verification import child
+from torchport.verification.axes import check_ports, onnx_ports
+from torchport.verification.cause import baked_in_graph_text, likely_cause
+from torchport.verification.runtimes import PortInFile
+from torchport.verification.runtimes._torch_files import TorchFileSession
+from torchport.verification.skeleton import read_skeleton
+
+
+def saved(tmp_path, nodes, initializers):
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", None])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        initializers,
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    return path
+
+
+def test_large_contents_stay_on_disk_and_everything_else_is_there(tmp_path):
+    large, small = np.random.rand(200, 300).astype(np.float32), np.arange(3)
+    spelled = helper.make_tensor("spelled", TensorProto.FLOAT, [3000], [0.5] * 3000)
+    path = saved(
+        tmp_path,
+        [helper.make_node("MatMul", ["x", "large"], ["y"], name="product")],
+        [numpy_helper.from_array(large, "large"), numpy_helper.from_array(small, "small"), spelled],
+    )
+    model = read_skeleton(path)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    assert list(tensors["large"].dims) == [200, 300]
+    assert not tensors["large"].raw_data
+    assert not tensors["spelled"].float_data
+    assert numpy_helper.to_array(tensors["small"]).tolist() == [0, 1, 2]
+    assert model.ByteSize() < 1000
+    full = onnx.load(path)
+    assert model.graph.node == full.graph.node
+    assert model.opset_import == full.opset_import
+
+
+@pytest.mark.parametrize("content", [b"", b"\x0f\x0f not a model", b"\xff" * 40])
+def test_what_is_no_model_is_a_value_error(tmp_path, content):
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(ValueError, match="empty|not an ONNX model|cut short"):
+        read_skeleton(tmp_path / "m.onnx")
+    if content:
+        assert likely_cause(tmp_path / "m.onnx", {"time": 37}, {"time": 5}) == ""
+
+
+def test_a_file_that_is_cut_short_is_a_value_error(tmp_path):
+    path = saved(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], [])
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match="cut short"):
+        read_skeleton(path)
+
+
+def test_axes_that_a_file_does_not_name_are_told_from_shapes_that_it_does_not_state(tmp_path):
+    inputs, outputs = onnx_ports(saved(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], []))
+    assert inputs == (PortInFile("x", "float32", ("batch", None)),)
+    assert outputs == (PortInFile("y", "float32", None),)
+    signature = Signature.of(inputs={"x": ("batch time", "float32")}, outputs={"y": ("batch", "float32")})
+    findings = check_ports(inputs, outputs, signature)
+    assert [finding.got for finding in findings] == ["no size in the file"]
+
+
+def test_another_rank_in_the_file_is_a_finding():
+    signature = Signature.of(inputs={"x": ("batch time", "float32")}, outputs={})
+    findings = check_ports([PortInFile("x", "float32", ("batch",))], [], signature)
+    assert [(finding.kind, finding.expected) for finding in findings] == [("axis", "2 axes")]
+
+
+def test_a_constant_of_the_traced_length_is_a_suspect_even_where_nothing_is_reshaped(tmp_path):
+    path = saved(
+        tmp_path,
+        [helper.make_node("Add", ["x", "ramp"], ["y"], name="plus")],
+        [numpy_helper.from_array(np.arange(37, dtype=np.float32), "ramp")],
+    )
+    cause = likely_cause(path, {"batch": 3, "time": 37}, {"batch": 1, "time": 5})
+    assert cause == "`time` was baked in at 37: node Add 'plus' uses the constant 'ramp' of shape [37]"
+    assert likely_cause(path, {"batch": 3, "time": 37}, {"batch": 1, "time": 37}) == ""
+
+
+def test_a_number_in_a_torchscript_graph_is_a_suspect():
+    graph = "%5 : int = prim::Constant[value=37]()\n%6 : int[] = prim::ListConstruct(%5)\n%7 : Tensor = aten::view(%x, %6)\n"
+    assert baked_in_graph_text(graph, {"time": 37})[0].text == "`time` was baked in at 37: prim::ListConstruct"
+    assert baked_in_graph_text(graph, {"time": 36}) == []
+    assert baked_in_graph_text("%5 : int = prim::Constant[value=37]()\n", {"time": 37})[0].text.endswith("a constant")
+
+
+class Odd(torch.nn.Module):
+    def forward(self, x: torch.Tensor, n: torch.Tensor):
+        if bool(n.sum() < 0):
+            raise ValueError("n is below zero")
+        return {"sum": x.sum(0)}, [n, x], (x[:0], int(n[0]))
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "exported_program"])
+def test_the_child_answers_until_its_input_ends(tmp_path, monkeypatch, kind):
+    """The same loop as in the child, here in a thread, so that its lines count."""
+    before = torch.get_num_threads()
+    path = tmp_path / ("m.ts" if kind == "torchscript" else "m.pt2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if kind == "torchscript":
+            torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(str(path))
+        else:
+            torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.ones(1, 2),)), path)
+        (source, requests), (answers, answers_end) = os.pipe(), os.pipe()
+        thread = threading.Thread(target=child.main, args=(kind, str(path), str(before), str(source), str(answers_end)))
+        thread.start()
+        with os.fdopen(requests, "wb") as out, os.fdopen(answers, "rb") as back:
+            about, _ = child._read(back)
+            child._write(out, {"order": ["x"]}, {"x": torch.ones(1, 2)})
+            header, arrays = child._read(back)
+            child._write(out, {"order": ["x"]}, {"x": torch.ones(1, 3)})
+            refused, _ = child._read(back)
+        thread.join(30)
+    assert not thread.is_alive()
+    assert len(about["arguments"]) == 1
+    assert header["arrays"] == [["0", "float32", [1, 2]]]
+    assert arrays["0"].shape == (1, 2)
+    assert "RuntimeError" in refused["error"] or "AssertionError" in refused["error"]
+
+
+def test_the_child_says_why_it_could_not_load(tmp_path):
+    (tmp_path / "m.ts").write_bytes(b"no such thing")
+    (source, requests), (answers, answers_end) = os.pipe(), os.pipe()
+    arguments = ("torchscript", str(tmp_path / "m.ts"), str(torch.get_num_threads()), str(source), str(answers_end))
+    with warnings.catch_warnings(), pytest.raises(SystemExit):
+        child.main(*arguments)
+    torch.set_grad_enabled(True)
+    os.close(requests)
+    with os.fdopen(answers, "rb") as back:
+        header, _ = child._read(back)
+    assert "error" in header
+
+
+def test_outputs_of_any_nesting_are_flattened_in_order():
+    answer = child._answer(Odd(), [torch.ones(2, 3), torch.tensor([4])])
+    assert [tuple(tensor.shape) for tensor in answer.values()] == [(3,), (1,), (2, 3), (0, 3), ()]
+    with pytest.raises(ValueError, match="below zero"):
+        child._answer(Odd(), [torch.ones(2, 3), torch.tensor([-4])])
+
+
+def test_a_session_without_ports_takes_the_files_own_argument_names(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(str(tmp_path / "m.ts"))
+    with TorchFileSession("torchscript", tmp_path / "m.ts", None, 60.0) as session:
+        assert session.input_names == ("input",)
+        assert session.output_names == ()
