@@ -40,8 +40,18 @@ class Slow(torch.nn.Module):
 
 def start(folder, *words):
     return subprocess.Popen(
-        [sys.executable, "-m", "torchport", *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "torchport", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_hears_ctrl_c,
     )
+
+
+def _hears_ctrl_c():
+    """A shell that starts the tests in the background has them ignore SIGINT, and their children inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(folder, *words):

@@ -66,7 +66,7 @@ def listening(listener: Listener | None = None, *, verbose: bool = False) -> Ite
 
     Args:
         listener: Sees every warning at the moment when it is given.
-        verbose: Let everything through as well.
+        verbose: Let all but deprecation warnings through as well.
 
     Example:
         >>> with listening():
@@ -86,7 +86,7 @@ def listening(listener: Listener | None = None, *, verbose: bool = False) -> Ite
         ) -> None:
             if listener is not None and isinstance(message, Warning):
                 listener(message, category, filename, lineno)
-            if verbose:
+            if verbose and not issubclass(category, DeprecationWarning):  # which exporter is used is not the user's doing
                 show(message, category, filename, lineno, file, line)
 
         warnings.showwarning = hear
