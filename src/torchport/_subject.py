@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torchport.verification import Reference
 
-__all__ = ["Subject", "declare", "explicit_names", "reference_of", "traced_sizes"]
+__all__ = ["Subject", "declare", "declare_subnet", "explicit_names", "names_of_types", "reference_of", "traced_sizes"]
 
 _ODD_SIZES = (37, 29, 41, 31, 43, 23, 47, 19, 53)
 """Sizes to trace with: odd, distinct, above one. A size of 1 hides broadcasting, an even one hides a factor."""
@@ -212,6 +212,26 @@ def _run(call: FlatCall, tensors: Mapping[str, torch.Tensor], where: str) -> Any
         ) from error
 
 
+def _whole(module: torch.nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """What a caller of ``module`` gets: ``forward``, within the hooks of the module itself where it has any."""
+    if not (module._forward_hooks or module._forward_pre_hooks):
+        return forward
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(forward).bind(*args, **kwargs)  # a hook reads its inputs by place, as callers give them
+        before = vars(module).get("forward")
+        vars(module)["forward"] = forward
+        try:
+            return module(*bound.args, **bound.kwargs)
+        finally:
+            if before is None:
+                del vars(module)["forward"]
+            else:
+                vars(module)["forward"] = before
+
+    return call
+
+
 def declare(
     module: torch.nn.Module,
     options: ExportOptions,
@@ -246,7 +266,7 @@ def declare(
     arguments, tensors = _match_inputs(arguments, tensors, declared, hooks.disabled_inputs)
     tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
-    probe = FlatCall(hooks.forward, arguments, OutputNames.nothing())
+    probe = FlatCall(_whole(module, hooks.forward), arguments, OutputNames.nothing())
     answer = _run(probe, tensors, where)
     names = OutputNames.of(answer, declared=list(hooks.output_types), disabled=hooks.disabled_outputs, where=hooks.forward_name)
     call = dataclasses.replace(probe, outputs=names)
@@ -279,6 +299,40 @@ def declare(
         given_example=tensors if traced is not tensors or options.output_example is not None else None,
         notes=tuple(notes),
     )
+
+
+def declare_subnet(
+    module: torch.nn.Module,
+    options: ExportOptions,
+    *,
+    input_types: Mapping[str, Any] | None = None,
+    output_types: Mapping[str, Any] | None = None,
+) -> Subject:
+    """As `declare`, for a part of a model: of the caller's types it takes those whose names it has.
+
+    A part has the inputs of its ``forward`` and of its own ``input_types``, and the outputs of its own ``output_types``.
+    """
+    hooks = read_hooks(module, input_types=None, output_types=None)
+    try:
+        parameters = set(inspect.signature(hooks.forward).parameters)
+    except (TypeError, ValueError):
+        parameters = set()
+
+    def own(given: Mapping[str, Any] | None, names: Iterable[str]) -> dict[str, Any] | None:
+        kept = {name: value for name, value in (given or {}).items() if name in set(names)}
+        return kept or None
+
+    return declare(
+        module,
+        options,
+        input_types=own(input_types, parameters | set(hooks.input_types)),
+        output_types=own(output_types, hooks.output_types),
+    )
+
+
+def names_of_types(types: Mapping[str, Any] | None) -> set[str]:
+    """The flat names of a caller's types."""
+    return set(flat_declarations(types or {}, is_port_like))
 
 
 def reference_of(subject: Subject, options: ExportOptions) -> Reference:

@@ -10,13 +10,13 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import call_hook, defines, read_subnets
 from torchport._options import ExportOptions
-from torchport._subject import Subject, declare, explicit_names, reference_of
+from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of
 from torchport._version import __version__
 from torchport.capture import Captured, Failure, asked_opset, is_only_a_check, strategies
 from torchport.emit import Artifact, Format, format_for, staging
@@ -96,12 +96,16 @@ def export(
             hint="make an instance of the class; put a function into a module's forward",
         )
     options = _options(output, arguments)
+    for argument, types in (("input_types", input_types), ("output_types", output_types)):
+        if types is not None and not isinstance(types, Mapping):
+            raise OptionError(f"{argument} goes by port", where=argument, found=types, expected="{name: type}")
     format = format_for(options.output)
-    _check_strategy(options.strategy, format)
+    _check_format(options, format)
     announce = on_stage or (_to_stderr if options.verbose else _silent)
     with one_at_a_time(), contextlib.ExitStack() as stack:
         stack.enter_context(kept_as_found(module))
         subnets = read_subnets(module)
+        family = [part for _, part in subnets]
         subjects: list[Subject] = []
         parts: list[Exported] = []
         pending = []
@@ -112,16 +116,24 @@ def export(
             if options.set_eval:
                 part.eval()
             with watch.stage("declare", type(part).__name__), kept_as_found(part):
-                subjects.append(
-                    declare(part, _own_options(options, name, first=place == 0), input_types=input_types, output_types=output_types)
-                )
+                own = _own_options(options, name, first=place == 0)
+                if part is module:
+                    subjects.append(declare(part, own, input_types=input_types, output_types=output_types))
+                else:
+                    subjects.append(declare_subnet(part, own, input_types=input_types, output_types=output_types))
         known = {name for subject in subjects for name in (*subject.signature.inputs, *subject.signature.outputs)}
-        _check_names(explicit_names(options) - known, known, module)
+        for argument, names in (
+            ("dynamic_axes", explicit_names(options)),
+            ("input_types", names_of_types(input_types)),
+            ("output_types", names_of_types(output_types)),
+        ):
+            if argument == "dynamic_axes" or len(subnets) > 1:
+                _check_names(names - known, known, module, argument)
         for (name, _), subject, watch in zip(subnets, subjects, watches, strict=True):
             own = _own_options(options, name, first=subject is subjects[0])
             stage = stack.enter_context(staging(own.output, overwrite=options.overwrite))
             pending.append(stage)
-            parts.append(_export_one(name, subject, own, format, stage.directory, watch))
+            parts.append(_export_one(name, subject, own, format, stage.directory, watch, family))
         finals = [stage.commit(part.artifact.paths) for stage, part in zip(pending, parts, strict=True)]
     return ExportResult(
         tuple(
@@ -142,16 +154,53 @@ def _to_stderr(sentence: str) -> None:
 def _options(output: str | os.PathLike[str], arguments: Mapping[str, Any]) -> ExportOptions:
     known = {field.name for field in dataclasses.fields(ExportOptions)} - {"output", "prepare_kwargs"}
     further = {name: value for name, value in arguments.items() if name not in known}
+    if not isinstance(output, (str, os.PathLike)):
+        raise OptionError("output is a path", where="output", found=type(output).__qualname__, expected="a str or a pathlib.Path")
     options = ExportOptions(
         output=Path(os.fspath(output)), prepare_kwargs=further, **{name: value for name, value in arguments.items() if name in known}
     )
     asked_opset(options.onnx_opset_version)
-    if not options.check_tolerance > 0:
-        raise OptionError("check_tolerance is a relative tolerance", found=options.check_tolerance, expected="a number above 0")
+    _check_kinds(options)
     return options
 
 
-def _check_strategy(strategy: str, format: Format) -> None:
+def _check_kinds(options: ExportOptions) -> None:
+    """Arguments of the wrong kind are refused here, by name, before they fail somewhere with another name."""
+    tolerance: Any = options.check_tolerance
+    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not tolerance > 0:
+        raise OptionError("check_tolerance is a relative tolerance", where="check_tolerance", found=tolerance, expected="a number above 0")
+    strategy: Any = options.strategy
+    if not isinstance(strategy, str):
+        expected = ", ".join(("auto", *strategies))
+        raise OptionError("strategy is the name of one", where="strategy", found=options.strategy, expected=expected)
+    if not isinstance(options.check_trace, (bool, list, tuple)):
+        raise OptionError(
+            "check_trace is a switch or a list of examples",
+            where="check_trace",
+            found=options.check_trace,
+            expected="True, False or [example, …]",
+        )
+    axes: Any = options.dynamic_axes
+    if axes is not None and not (isinstance(axes, Mapping) and all(isinstance(one, (Mapping, list, tuple)) for one in axes.values())):
+        raise OptionError(
+            "dynamic_axes goes by port",
+            where="dynamic_axes",
+            found=options.dynamic_axes,
+            expected="{name: {axis: symbol}} or {name: [axis]}",
+        )
+
+
+def _check_format(options: ExportOptions, format: Format) -> None:
+    """The format can do what was asked of it."""
+    strategy = options.strategy
+    if not options.export_params and not format.can_lift_weights:
+        raise OptionError(
+            f"export_params=False leaves the weights as inputs; {format.name} always holds them",
+            where="export_params",
+            found=False,
+            expected=f"True for {options.output.suffix}",
+            hint="leave export_params out, or write .onnx",
+        )
     if strategy != "auto" and strategy not in format.strategies:
         strategies[strategy]
         raise OptionError(
@@ -159,12 +208,12 @@ def _check_strategy(strategy: str, format: Format) -> None:
         )
 
 
-def _check_names(unclaimed: set[str], known: set[str], module: torch.nn.Module) -> None:
-    """Every port named in ``dynamic_axes`` must belong to some subnet."""
+def _check_names(unclaimed: set[str], known: set[str], module: torch.nn.Module, argument: str) -> None:
+    """Every port named in a per-name argument must belong to some subnet."""
     for name in sorted(unclaimed):
         near = difflib.get_close_matches(name, known, n=1)
         raise OptionError(
-            f"dynamic_axes names a port that {type(module).__name__} does not have",
+            f"{argument} names a port that {type(module).__name__} does not have",
             where=name,
             expected=", ".join(sorted(known)),
             hint=f"did you mean {near[0]!r}?" if near else None,
@@ -184,14 +233,23 @@ def _own_options(options: ExportOptions, subnet: str, *, first: bool) -> ExportO
     return dataclasses.replace(options, output=output, input_example=None, output_example=None, check_trace=check)
 
 
-def _export_one(name: str, subject: Subject, options: ExportOptions, format: Format, directory: Path, watch: _Watch) -> Exported:
+def _export_one(
+    name: str,
+    subject: Subject,
+    options: ExportOptions,
+    format: Format,
+    directory: Path,
+    watch: _Watch,
+    family: Sequence[torch.nn.Module],
+) -> Exported:
     module = subject.module
     with watch.stage("reference"):
         reference = reference_of(subject, options)
+    feeds = _weight_feeds(module, options)
     try:
         with watch.stage("prepare"), integration_for(module).capturing(module):
-            prepared = _prepare(subject, reference, options)
-        artifact, proof, attempts, told = _first_proved(prepared, reference, options, format, directory, watch)
+            prepared = _prepare(subject, reference, options, family)
+        artifact, proof, attempts, told = _first_proved(prepared, reference, feeds, options, format, directory, watch)
     finally:
         if defines(module, "_export_teardown"):
             call_hook(module, "_export_teardown")
@@ -211,10 +269,10 @@ def _class_name(module: torch.nn.Module) -> str:
     return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
-def _prepare(subject: Subject, reference: Reference, options: ExportOptions) -> Prepared:
+def _prepare(subject: Subject, reference: Reference, options: ExportOptions, family: Sequence[torch.nn.Module]) -> Prepared:
     module = subject.module
     arguments = {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.name != "prepare_kwargs"}
-    run_prepare_hooks(module, **arguments, **options.prepare_kwargs)
+    run_prepare_hooks(module, family, **arguments, **options.prepare_kwargs)
     if options.set_eval:
         module.eval()
 
@@ -240,7 +298,13 @@ def _current_call(subject: Subject) -> FlatCall:
 
 
 def _first_proved(
-    prepared: Prepared, reference: Reference, options: ExportOptions, format: Format, directory: Path, watch: _Watch
+    prepared: Prepared,
+    reference: Reference,
+    feeds: Mapping[str, Any],
+    options: ExportOptions,
+    format: Format,
+    directory: Path,
+    watch: _Watch,
 ) -> tuple[Artifact, Proof | None, tuple[Attempt, ...], tuple[str, ...]]:
     """Tries the format's strategies, the cheapest first, until one proves; the last part is what the user should know of its capture."""
     attempts: list[Attempt] = []
@@ -259,7 +323,7 @@ def _first_proved(
                 done("unproved")
                 return artifact, None, tuple(attempts), told
             with watch.stage("verify", strategy):
-                proof = prove(artifact, reference, options, feeds=_weight_feeds(prepared, options))
+                proof = prove(artifact, reference, options, feeds=feeds)
             proof.raise_if_failed()
         except ProofError as error:
             done("rejected", error.message)
@@ -334,13 +398,12 @@ def _metadata(prepared: Prepared, captured: Captured) -> dict[str, str]:
     }
 
 
-def _weight_feeds(prepared: Prepared, options: ExportOptions) -> dict[str, Any]:
-    """The weights by qualified name, for an artifact that takes them as inputs."""
+def _weight_feeds(module: torch.nn.Module, options: ExportOptions) -> dict[str, Any]:
+    """The untouched model's weights by qualified name, for an artifact that takes them as inputs: they are what its user has to feed."""
     if options.export_params:
         return {}
-    module = prepared.module
     tensors = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
 
 
 def _keep_rejected(artifact: Artifact, output: Path) -> None:

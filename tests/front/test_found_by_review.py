@@ -6,6 +6,7 @@ from torch import nn
 
 import torchport
 from torchport import Exportable
+from torchport.errors import OptionError
 
 
 class Cached(nn.Module):
@@ -130,3 +131,113 @@ class Attending(nn.Module):
 
     def forward(self, x, mask):
         return self.encoder(x, src_key_padding_mask=mask)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.parametrize("suffix", ["onnx", "ts"])
+@pytest.mark.parametrize("kind", ["after", "before", "weight_norm"])
+def test_hooks_of_the_model_itself_belong_to_its_answer(tmp_path, suffix, kind):
+    model = nn.Linear(4, 4)
+    if kind == "after":
+        model.register_forward_hook(lambda module, inputs, output: output * 2)
+    elif kind == "before":
+        model.register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2,))
+    else:
+        model = torch.nn.utils.weight_norm(model)
+        model.weight_g.data *= 3
+    path = tmp_path / f"m.{suffix}"
+    torchport.export(model, path, input_types={"input": "batch 4"}, output_types={"y": "batch 4"})
+    assert "forward" not in vars(model)
+    x = torch.randn(2, 4)
+    with torchport.load(path) as loaded:
+        torch.testing.assert_close(torch.tensor(loaded({"input": x})["y"]), model(x).detach())
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.asked = None
+
+    def forward(self, x):
+        return self.linear(x)
+
+    def _prepare_for_export(self, flavour=None, **kwargs):
+        if flavour not in (None, "sweet"):
+            raise ValueError(flavour)
+
+
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, z):
+        return self.linear(z)
+
+
+class Pair(nn.Module, Exportable):
+    def __init__(self):
+        super().__init__()
+        self.enc, self.dec = Encoder(), Decoder()
+
+    def list_export_subnets(self):
+        return ["enc", "dec"]
+
+
+def test_subnets_take_the_types_and_keywords_that_are_theirs(tmp_path):
+    types = {"x": "batch 4", "z": "frames 4"}
+    result = torchport.export(Pair(), tmp_path / "m.onnx", input_types=types, flavour="sweet")
+    assert [list(part.artifact.signature.inputs) for part in result.parts] == [["x"], ["z"]]
+    assert set(result.parts[1].artifact.signature.symbols) == {"frames"}
+
+
+def test_a_type_that_no_subnet_has_is_refused(tmp_path):
+    with pytest.raises(OptionError, match=r"input_types names a port that Pair does not have") as caught:
+        torchport.export(Pair(), tmp_path / "m.onnx", input_types={"x": "batch 4", "z": "frames 4", "q": "batch"})
+    assert caught.value.where == "q"
+
+
+@pytest.mark.parametrize("suffix", ["ts", "pt2"])
+def test_weights_as_inputs_are_refused_where_the_format_always_holds_them(tmp_path, suffix):
+    with pytest.raises(OptionError, match="export_params=False"):
+        torchport.export(nn.Linear(4, 4), tmp_path / f"m.{suffix}", input_types={"input": "batch 4"}, export_params=False)
+
+
+def test_weights_as_inputs_are_those_of_the_untouched_model(tmp_path):
+    class Squared(nn.Module, Exportable):
+        input_types = {"x": ("batch 4 time", "float32")}
+
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(4, 4, 3, padding=1)
+
+        def forward(self, x):
+            return self.conv(x)
+
+    Squared().export(tmp_path / "m.onnx", export_params=False)
+    with pytest.raises(
+        torchport.ProofError, match="ONNX Runtime failed"
+    ):  # its inputs would have four axes, the model's weights have three
+        Squared().export(tmp_path / "twin.onnx", export_params=False, replace_1D_2D=True)
+    assert not (tmp_path / "twin.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("check_tolerance", "x"), ("check_tolerance", None), ("check_tolerance", float("nan")), ("check_trace", None), ("check_trace", 3),
+        ("strategy", None), ("dynamic_axes", [0]), ("dynamic_axes", {"input": 0}), ("input_types", 3),
+    ],
+)  # fmt: skip
+def test_an_argument_of_the_wrong_kind_is_named(tmp_path, argument, value):
+    with pytest.raises(torchport.TorchportError) as caught:
+        torchport.export(nn.Linear(4, 4), tmp_path / "m.onnx", **{"input_types": {"input": "batch 4"}, argument: value})
+    assert argument in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("output", [None, 3])
+def test_an_output_that_is_no_path_is_named(output):
+    with pytest.raises(OptionError, match="output is a path"):
+        torchport.export(nn.Linear(4, 4), output)

@@ -47,6 +47,7 @@ class Format(abc.ABC):
         form: What it is written from.
         strategies: Capture strategies that give this form, the cheapest first.
         runtime: The runtime that proves it.
+        can_lift_weights: Whether weights may be left out as inputs (``export_params=False``).
     """
 
     name: ClassVar[str]
@@ -54,6 +55,7 @@ class Format(abc.ABC):
     form: ClassVar[Form]
     strategies: ClassVar[tuple[str, ...]]
     runtime: ClassVar[str]
+    can_lift_weights: ClassVar[bool] = False
 
     @final
     def write(self, captured: Captured, directory: Path, stem: str, options: ExportOptions, metadata: Mapping[str, str]) -> Artifact:

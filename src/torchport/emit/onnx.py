@@ -34,6 +34,7 @@ class Onnx(Format):
     form: ClassVar[Form] = "onnx"
     strategies: ClassVar[tuple[str, ...]] = ("trace", "torch_export")
     runtime: ClassVar[str] = "onnxruntime"
+    can_lift_weights: ClassVar[bool] = True
 
     def __init__(self, external_from: int = EXTERNAL_FROM) -> None:
         self._external_from = external_from

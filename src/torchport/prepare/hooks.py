@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -22,18 +22,23 @@ _ALWAYS = frozenset(field.name for field in dataclasses.fields(ExportOptions)) |
 """Arguments of every export: a hook may name them, none has to."""
 
 
-def run_prepare_hooks(module: nn.Module, **kwargs: Any) -> None:
+def run_prepare_hooks(module: nn.Module, family: Sequence[nn.Module] = (), /, **kwargs: Any) -> None:
     """Calls ``_prepare_for_export`` on ``module`` and on its submodules that have one, parents first.
 
     A hook gets the keywords that it names, or all of them when it takes ``**kwargs``. One that its parent has called already is not
     called again. Submodules that a hook puts in place have their turn, too. What the hooks change in place is watched, so that
     `kept_as_found` can undo it.
 
+    Args:
+        module: The module that is prepared.
+        family: What is exported by the same call: a keyword may be meant for a hook of another subnet.
+        **kwargs: The arguments of the export.
+
     Raises:
         OptionError: No hook names one of the keywords.
         HookError: A hook raised.
     """
-    _check_names(module, kwargs)
+    _check_names(module, family, kwargs)
     called: set[int] = set()
     with watched():
         while (part := next((part for part in _exportable(module) if id(part) not in called), None)) is not None:
@@ -106,8 +111,8 @@ def _named(module: nn.Module) -> set[str]:
     return names
 
 
-def _check_names(module: nn.Module, kwargs: dict[str, Any]) -> None:
-    named = _named(module)
+def _check_names(module: nn.Module, family: Sequence[nn.Module], kwargs: dict[str, Any]) -> None:
+    named = _named(module).union(*map(_named, family))
     for name in kwargs:
         if name in named or name in _ALWAYS:
             continue
