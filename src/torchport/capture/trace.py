@@ -17,6 +17,7 @@ from torchport.capture._evidence import Witness
 from torchport.capture._native import quiet_native_warnings
 from torchport.capture._opset import TRACE_MAX_OPSET, asked_opset
 from torchport.capture._records import Form
+from torchport.capture._shapes import shapes_without_weights
 from torchport.capture._weights import bind_weights, named_tensors
 from torchport.ports import Direction
 from torchport.prepare._records import Prepared
@@ -48,7 +49,7 @@ def _onnx(prepared: Prepared, options: ExportOptions, witness: Witness) -> ir.Mo
     buffer = io.BytesIO()
     # Names of our own while exporting: a weight may be called as a port is, and the exporter would rename it.
     private = {**_private(signature.inputs, "in"), **_private(signature.outputs, "out")}
-    with quiet_native_warnings(verbose=options.verbose), _quiet_graph_log(module, options.verbose), witness:
+    with quiet_native_warnings(verbose=options.verbose), _quiet_graph_log(module, options.verbose), shapes_without_weights(), witness:
         torch.onnx.export(
             module,
             tuple(prepared.example.values()),
