@@ -102,8 +102,8 @@ def export(
     format = format_for(options.output)
     _check_format(options, format)
     announce = on_stage or (_to_stderr if options.verbose else _silent)
-    with one_at_a_time(), contextlib.ExitStack() as stack:
-        stack.enter_context(kept_as_found(module))
+    with one_at_a_time(), contextlib.ExitStack() as files, contextlib.ExitStack() as found:
+        found.enter_context(kept_as_found(module))
         subnets = read_subnets(module)
         family = [part for _, part in subnets]
         subjects: list[Subject] = []
@@ -112,15 +112,13 @@ def export(
         watches = [_Watch(announce) for _ in subnets]
         for place, ((name, part), watch) in enumerate(zip(subnets, watches, strict=True)):
             if part is not module:
-                stack.enter_context(kept_as_found(part))
+                found.enter_context(kept_as_found(part))
             if options.set_eval:
                 part.eval()
             with watch.stage("declare", type(part).__name__), kept_as_found(part):
                 own = _own_options(options, name, first=place == 0)
-                if part is module:
-                    subjects.append(declare(part, own, input_types=input_types, output_types=output_types))
-                else:
-                    subjects.append(declare_subnet(part, own, input_types=input_types, output_types=output_types))
+                read = declare if part is module else declare_subnet
+                subjects.append(read(part, own, input_types=input_types, output_types=output_types))
         known = {name for subject in subjects for name in (*subject.signature.inputs, *subject.signature.outputs)}
         for argument, names in (
             ("dynamic_axes", explicit_names(options)),
@@ -131,9 +129,10 @@ def export(
                 _check_names(names - known, known, module, argument)
         for (name, _), subject, watch in zip(subnets, subjects, watches, strict=True):
             own = _own_options(options, name, first=subject is subjects[0])
-            stage = stack.enter_context(staging(own.output, overwrite=options.overwrite))
+            stage = files.enter_context(staging(own.output, overwrite=options.overwrite))
             pending.append(stage)
             parts.append(_export_one(name, subject, own, format, stage.directory, watch, family))
+        found.close()  # a model that cannot be put back is an error: nothing is handed over then
         finals = [stage.commit(part.artifact.paths) for stage, part in zip(pending, parts, strict=True)]
     return ExportResult(
         tuple(

@@ -6,7 +6,7 @@ from torch import nn
 
 import torchport
 from torchport import Exportable
-from torchport.errors import OptionError
+from torchport.errors import OptionError, PrepareError
 
 
 class Cached(nn.Module):
@@ -241,3 +241,20 @@ def test_an_argument_of_the_wrong_kind_is_named(tmp_path, argument, value):
 def test_an_output_that_is_no_path_is_named(output):
     with pytest.raises(OptionError, match="output is a path"):
         torchport.export(nn.Linear(4, 4), output)
+
+
+def test_a_model_that_cannot_be_put_back_gives_no_file(tmp_path):
+    class Writes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(300, 300)
+
+        def forward(self, x):
+            if torch.jit.is_tracing():
+                self.linear.weight.data.mul_(1.0)
+                self.linear.weight.detach().mul_(1.0)
+            return self.linear(x)
+
+    with pytest.raises(PrepareError, match="could not be put back"):
+        torchport.export(Writes(), tmp_path / "m.onnx", input_types={"x": "batch 300"})
+    assert not list(tmp_path.iterdir())
