@@ -27,6 +27,20 @@ _MESSENGERS = ("/warnings.py", "/contextlib.py", "/_evidence.py", "/_quiet.py", 
 """Files that stand between a conversion and the one who asked for it."""
 
 _CONVERSIONS = frozenset({"__bool__", "__int__", "__float__", "__index__", "__complex__", "__array__", "item", "tolist", "numpy"})
+_VERDICTS = frozenset({"equal", "allclose", "is_nonzero"})
+"""Functions that answer with a Python boolean without a warning of the tracer."""
+
+_COUNTS = frozenset(
+    f"aten::{name}"
+    for name in ("nonzero", "nonzero_numpy", "masked_select", "argwhere", "unique_dim", "_unique", "_unique2", "unique_consecutive")
+)
+"""Operators whose answer is as large as values say."""
+
+_FILLED = frozenset(
+    f"aten::{name}{end}" for name in ("index_put", "masked_fill", "masked_scatter", "scatter", "index_add") for end in ("", "_")
+)
+"""Operators whose answer is as large as their first input, whatever else goes in."""
+
 _SIZE_READS = frozenset({"aten::size", "aten::sym_size", "aten::dim", "aten::numel", "aten::sym_numel", "aten::len", "prim::shape"})
 _SHAPE_ONLY = frozenset({f"aten::{name}" for name in ("zeros_like", "ones_like", "empty_like", "new_zeros", "new_ones", "new_empty")})
 
@@ -36,16 +50,19 @@ class Origin(enum.Enum):
 
     CONSTANT = "constants and weights"
     SIZE = "sizes of the inputs"
+    COUNT = "how many values of the inputs meet a condition"
     VALUE = "values of the inputs"
 
 
-def origin_of(tensor: torch.Tensor, inputs: int) -> Origin:
+def origin_of(tensor: torch.Tensor, inputs: int, plain: set[int] | None = None) -> Origin:
     """What ``tensor`` was computed from, in the trace that is being recorded.
 
     Args:
         tensor: A tensor of the trace.
         inputs: The number of the model's inputs; what the trace takes beside them are weights.
+        plain: Values of this trace that are known not to be as large as values say; it grows.
     """
+    plain = set() if plain is None else plain
     # No public API reads a trace while it is recorded. Needed as long as torch.jit.trace and torch.onnx.export(dynamo=False) exist.
     start = torch._C._get_value_trace(tensor)  # type: ignore[attr-defined]
     pending, seen, found = [start], set(), Origin.CONSTANT
@@ -57,7 +74,8 @@ def origin_of(tensor: torch.Tensor, inputs: int) -> Origin:
         node = value.node()
         kind = node.kind()
         if kind in _SIZE_READS or kind in _SHAPE_ONLY:
-            found = Origin.SIZE
+            if found is not Origin.COUNT:
+                found = Origin.COUNT if _as_large_as_values_say(next(iter(node.inputs())), plain) else Origin.SIZE
         elif kind == "prim::Param":
             tensors = [one.unique() for one in node.outputs() if one.type().kind() != "ClassType"]
             if value.unique() in tensors[:inputs]:
@@ -65,6 +83,33 @@ def origin_of(tensor: torch.Tensor, inputs: int) -> Origin:
         else:
             pending.extend(node.inputs())
     return found
+
+
+def _as_large_as_values_say(start: Any, plain: set[int]) -> bool:
+    """Whether a traced tensor may be as large as values say; what was walked in vain goes into ``plain``."""
+    pending, seen = [start], set(plain)
+    while pending:
+        value = pending.pop()
+        if value.unique() in seen:
+            continue
+        seen.add(value.unique())
+        node = value.node()
+        kind = node.kind()
+        if kind in _COUNTS:
+            return True
+        if kind == "prim::ListConstruct" and any(str(one.type().dtype()) == "torch.bool" for one in _tensors(node)):
+            return True  # an index by a mask; lists of truth values have no other use
+        pending.extend(_tensors(node)[:1] if kind in _FILLED else [*_tensors(node), *_lists(node)])
+    plain |= seen
+    return False
+
+
+def _tensors(node: Any) -> list[Any]:
+    return [one for one in node.inputs() if one.type().kind() == "TensorType"]
+
+
+def _lists(node: Any) -> list[Any]:
+    return [one for one in node.inputs() if one.node().kind() == "prim::ListConstruct"]
 
 
 def is_only_a_check(file: str, line: int) -> bool:
@@ -82,11 +127,20 @@ def is_only_a_check(file: str, line: int) -> bool:
     return False
 
 
-def _asked_by_torch(frame: FrameType | None) -> bool:
-    """Whether torch's own Python code made the conversion: its modules check their inputs' sizes while they are traced."""
+def _asking_in_torch(frame: FrameType | None) -> FrameType | None:
+    """The frame of torch's own Python code that made the conversion, if any did: its modules check sizes while they are traced."""
     while frame is not None and frame.f_code.co_filename.endswith(_MESSENGERS):
         frame = frame.f_back
-    return frame is not None and frame.f_code.co_filename.startswith(_TORCH)
+    return frame if frame is not None and frame.f_code.co_filename.startswith(_TORCH) else None
+
+
+def _scalars(frame: FrameType) -> list[torch.Tensor]:
+    """The tensors of one element among a frame's variables, those in tuples and lists (shapes) too."""
+    found: list[torch.Tensor] = []
+    for value in frame.f_locals.values():
+        parts = value if isinstance(value, (tuple, list)) else (value,)
+        found.extend(part for part in parts if isinstance(part, torch.Tensor) and part.dim() == 0)
+    return found
 
 
 def _author_frame(frame: FrameType | None) -> FrameType | None:
@@ -119,6 +173,8 @@ class Witness(TorchFunctionMode):
         super().__init__()
         self._inputs = inputs
         self._converting: list[torch.Tensor] = []
+        self._plain: set[int] = set()
+        self._latest = -1
         self._found: dict[tuple[str | None, int | None, str], Evidence] = {}
 
     @property
@@ -129,7 +185,10 @@ class Witness(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if getattr(func, "__name__", None) not in _CONVERSIONS or not args or not isinstance(args[0], torch.Tensor):
+        name = getattr(func, "__name__", None)
+        if name in _VERDICTS:
+            self._judge(str(name), args)
+        if name not in (*_CONVERSIONS, "__len__", "__iter__", "unbind") or not args or not isinstance(args[0], torch.Tensor):
             return func(*args, **(kwargs or {}))
         self._converting.append(args[0])
         try:
@@ -137,33 +196,78 @@ class Witness(TorchFunctionMode):
         finally:
             self._converting.pop()
 
+    def _judge(self, name: str, args: tuple[Any, ...]) -> None:
+        """Takes a call whose answer is a Python boolean that depends on the values of whole tensors."""
+        frame = _author_frame(sys._getframe(2))
+        if frame is None or Origin.VALUE not in [self._known_origin(one) for one in args if isinstance(one, torch.Tensor)]:
+            return
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        text = f"`{name}` gives a Python boolean, which depends on {Origin.VALUE.value}: `{linecache.getline(file, line).strip()}`"
+        self._found.setdefault((file, line, text), Evidence(text, file, line, not is_only_a_check(file, line)))
+
+    def _known_origin(self, tensor: torch.Tensor) -> Origin:
+        try:
+            return self._origin_of(tensor)
+        except (RuntimeError, AttributeError):
+            return Origin.CONSTANT  # not part of the trace
+
     def hear(self, message: Warning, category: type[Warning], filename: str, lineno: int) -> None:
         """Takes one warning, at the moment when it is given."""
         if not issubclass(category, TracerWarning):
             return
         frame = _author_frame(sys._getframe(1))
-        by_torch = _asked_by_torch(sys._getframe(1))
+        asking = _asking_in_torch(sys._getframe(1))
+        by_torch = asking is not None
         file, line = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else (filename, lineno)
         text = str(message).split(" might cause the trace", 1)[0].split("\n", 1)[0]
         decisive = False
         if text.startswith("Converting a tensor to a"):
-            origin = self._origin()
-            if origin is Origin.CONSTANT or (origin is Origin.SIZE and by_torch):
+            origin = self._origin(asking)
+            if origin is Origin.CONSTANT or (origin in (Origin.SIZE, Origin.COUNT) and by_torch):
                 return
-            decisive = origin is Origin.VALUE and not is_only_a_check(file, line)
+            decisive = origin in (Origin.COUNT, Origin.VALUE) and not is_only_a_check(file, line)
             what = text.removeprefix("Converting a tensor to ")
             text = f"a tensor becomes {what}, which depends on {origin.value}"
-        elif by_torch and text.startswith(("Using len", "Iterating over")):
-            return
+        elif text.startswith(("Using len", "Iterating over")):
+            if by_torch:
+                return
+            decisive = self._freezes_a_count() and not is_only_a_check(file, line)
         source = linecache.getline(file, line).strip()
         if source:
             text = f"{text}: `{source}`"
         self._found.setdefault((file, line, text), Evidence(text, file, line, decisive))
 
-    def _origin(self) -> Origin:
-        if not self._converting:
-            return Origin.VALUE
+    def _origin_of(self, tensor: torch.Tensor) -> Origin:
+        value = torch._C._get_value_trace(tensor)  # type: ignore[attr-defined]
+        return origin_of(tensor, self._inputs, self._known(value))
+
+    def _known(self, value: Any) -> set[int]:
+        """What is known of the trace that ``value`` belongs to: numbers that go back may mean that another trace has begun."""
+        if value.unique() < self._latest:
+            self._plain.clear()
+        self._latest = value.unique()
+        return self._plain
+
+    def _freezes_a_count(self) -> bool:
         try:
-            return origin_of(self._converting[-1], self._inputs)
+            if not self._converting:
+                return False
+            value = torch._C._get_value_trace(self._converting[-1])  # type: ignore[attr-defined]
+            return _as_large_as_values_say(value, self._known(value))
+        except (RuntimeError, AttributeError):
+            return False
+
+    def _origin(self, asking: FrameType | None = None) -> Origin:
+        """What the number came from that is being converted.
+
+        Inside ``torch.nn.functional`` (group_norm, multi_head_attention_forward) a mode does not see the conversion: torch calls the
+        function's body with the mode set aside. What is converted there is then one of the numbers at hand; if sizes are all there are, it
+        is a size.
+        """
+        try:
+            if self._converting:
+                return self._origin_of(self._converting[-1])
+            numbers = [self._origin_of(one) for one in _scalars(asking)] if asking is not None else []
         except (RuntimeError, AttributeError):
             return Origin.VALUE
+        return Origin.VALUE if not numbers or Origin.VALUE in numbers else Origin.COUNT if Origin.COUNT in numbers else Origin.SIZE
