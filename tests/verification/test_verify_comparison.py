@@ -121,3 +121,21 @@ def test_noise_is_taken_relative_to_the_scale_and_integers_have_none():
     )
     assert noise["y"] == pytest.approx(1e-5, rel=1e-3)
     assert noise["n"] == 0.0
+
+
+def test_a_mask_value_that_fills_most_of_an_output_is_not_its_scale():
+    expected = np.full((1, 20), -1e9, np.float32)
+    expected[0, :5] = [20.0, 19.0, 18.5, 0.0, 1e-6]
+    assert scale_of(expected) == 20.0
+    wrong = expected.copy()
+    wrong[0, 0] = 7.0
+    assert compare(expected, wrong, 1e-5).kind == "value"
+    off = expected.copy()
+    off[0, 19] = -1e9 * (1 + 1e-6)  # a mask value is held to its own size
+    assert compare(expected, off, 1e-5).kind is None
+
+
+def test_probabilities_that_are_nearly_all_one_keep_one_as_their_scale():
+    assert scale_of(np.array([1.0, 1.0, 1.0, 1e-9])) == 1.0
+    assert scale_of(np.array([1e6, 1e6, 1e6, 5e5])) == 1e6
+    assert scale_of(np.array([-1e9, -1e9])) == 1e9

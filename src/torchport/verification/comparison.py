@@ -12,7 +12,13 @@ from torchport.verification._records import Array
 __all__ = ["Difference", "compare", "is_exact", "scale_of"]
 
 _SENTINEL = 1e4
-"""A value so many times the median magnitude is a mask value (-1e9, the lowest float), not part of the output's scale."""
+"""A value so many times the median magnitude is a mask value (-1e9, the lowest float), not part of the output's scale.
+
+So is one value that fills most of an output, if it is at least so large and so many times all the others.
+"""
+
+_ONE_VALUE = 1.01
+"""Mask values are one number, give or take what was added to it."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,18 @@ def scale_of(array: Array) -> float:
     Example:
         >>> scale_of(np.array([0.5, -2.0, np.inf, -1e9]))
         2.0
+        >>> scale_of(np.array([0.5, -2.0, -1e9, -1e9, -1e9]))
+        2.0
     """
     magnitude = np.abs(_wide(array))
     magnitude = magnitude[np.isfinite(magnitude) & (magnitude > 0)]
     if magnitude.size == 0:
         return 0.0
     largest = float(magnitude.max())
+    if largest >= _SENTINEL:
+        others = magnitude[magnitude * _ONE_VALUE < largest]
+        if others.size and largest >= _SENTINEL * others.max():
+            return scale_of(others)
     typical = float(np.median(magnitude))
     if largest <= _SENTINEL * typical:
         return largest
