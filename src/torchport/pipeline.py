@@ -19,7 +19,7 @@ from torchport._options import ExportOptions
 from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of
 from torchport._version import __version__
 from torchport.capture import Captured, Failure, asked_opset, is_only_a_check, strategies
-from torchport.emit import Artifact, Format, format_for, staging
+from torchport.emit import Artifact, Format, commit_all, format_for, staging
 from torchport.errors import CaptureError, FrozenDecisionError, OptionError, ProofError, TorchportError
 from torchport.integrations import integration_for
 from torchport.ports.calling import FlatCall
@@ -133,7 +133,7 @@ def export(
             pending.append(stage)
             parts.append(_export_one(name, subject, own, format, stage.directory, watch, family))
         found.close()  # a model that cannot be put back is an error: nothing is handed over then
-        finals = [stage.commit(part.artifact.paths) for stage, part in zip(pending, parts, strict=True)]
+        finals = commit_all(pending, [part.artifact.paths for part in parts])
     return ExportResult(
         tuple(
             dataclasses.replace(part, artifact=dataclasses.replace(part.artifact, paths=tuple(paths)))

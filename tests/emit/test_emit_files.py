@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import torchport.emit._files as files
-from torchport.emit import format_for, formats, staging
+from torchport.emit import commit_all, format_for, formats, staging
 from torchport.errors import ArtifactExistsError, EmitError, UnknownNameError
 
 
@@ -79,6 +79,34 @@ def test_a_commit_that_fails_halfway_is_undone(tmp_path, monkeypatch, overwrite)
             (stage.directory / name).write_text("new")
         stage.commit([stage.directory / "m.onnx", stage.directory / "m.onnx.data"])
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_several_artifacts_are_committed_all_or_none(tmp_path, monkeypatch, overwrite):
+    if overwrite:
+        (tmp_path / "encoder.onnx").write_text("old")
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    move = files._move
+
+    def interrupted_at_the_decoder(path, final, *, replace):
+        if final.name == "decoder.onnx":
+            raise KeyboardInterrupt
+        move(path, final, replace=replace)
+
+    def write_both():
+        with staging(tmp_path / "encoder.onnx", overwrite) as first, staging(tmp_path / "decoder.onnx", overwrite) as second:
+            paths = []
+            for stage, name in ((first, "encoder.onnx"), (second, "decoder.onnx")):
+                (stage.directory / name).write_text("new")
+                paths.append([stage.directory / name])
+            return commit_all([first, second], paths)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(files, "_move", interrupted_at_the_decoder)
+        write_both()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    assert write_both() == [(tmp_path / "encoder.onnx",), (tmp_path / "decoder.onnx",)]
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"encoder.onnx": "new", "decoder.onnx": "new"}
 
 
 def test_a_file_system_without_hard_links_does(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torchport._options import ExportOptions
 from torchport.emit._base import Format, Written, format_for, formats, read_metadata
-from torchport.emit._files import Staging, staging
+from torchport.emit._files import Staging, commit_all, staging
 from torchport.emit._records import Artifact
 from torchport.emit.exported_program import ExportedProgramFormat
 from torchport.emit.onnx import Onnx
@@ -23,6 +23,7 @@ __all__ = [
     "read_metadata",
     # files beside the output
     "Staging",
+    "commit_all",
     "staging",
 ]
 

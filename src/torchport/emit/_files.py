@@ -7,12 +7,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from torchport.errors import ArtifactExistsError, EmitError
 
-__all__ = ["Staging", "digests_of", "staging"]
+__all__ = ["Staging", "commit_all", "digests_of", "staging"]
 
 
 class Staging:
@@ -20,12 +20,14 @@ class Staging:
 
     Attributes:
         directory: Where to write; it is gone when the context ends.
+        undo: After `commit`, takes it back when closed; until the context ends.
     """
 
     def __init__(self, output: Path, directory: Path, overwrite: bool) -> None:
         self.directory = directory
         self._output = output
         self._overwrite = overwrite
+        self.undo = ExitStack()
 
     def commit(self, paths: Sequence[Path]) -> tuple[Path, ...]:
         """Moves the files beside the output's own place, what the first one refers to before the first one itself.
@@ -43,21 +45,35 @@ class Staging:
         if not self._overwrite:
             for final in finals:
                 _refuse_existing(final)
-        moved: list[Path] = []
-        kept: list[tuple[Path, Path]] = []
-        try:
+        with ExitStack() as undo:
             for path, final in reversed(list(zip(paths, finals, strict=True))):
-                if self._overwrite and final.exists():
-                    kept.append((_set_aside(final, self.directory), final))
+                replaced = self._overwrite and final.exists()
+                if replaced:
+                    undo.callback(_set_aside(final, self.directory).replace, final)
                 _move(path, final, replace=self._overwrite)
-                moved.append(final)
-        except BaseException:
-            for final in moved:
-                final.unlink(missing_ok=True)
-            for aside, final in kept:
-                aside.replace(final)
-            raise
+                if not replaced:
+                    undo.callback(final.unlink, missing_ok=True)
+            self.undo = undo.pop_all()
         return finals
+
+
+def commit_all(stages: Sequence[Staging], paths: Sequence[Sequence[Path]]) -> list[tuple[Path, ...]]:
+    """Commits several artifacts as one: where one of them cannot be, none is.
+
+    Args:
+        stages: Where they were written.
+        paths: The files of each; see `Staging.commit`.
+
+    Raises:
+        ArtifactExistsError: One of the outputs exists, and ``overwrite`` was not given.
+    """
+    with ExitStack() as undo:
+        finals = []
+        for stage, files in zip(stages, paths, strict=True):
+            finals.append(stage.commit(files))
+            undo.enter_context(stage.undo)
+        undo.pop_all()
+    return finals
 
 
 def _set_aside(final: Path, directory: Path) -> Path:
