@@ -33,6 +33,8 @@ class Model(nn.Module):
         self.config = SimpleNamespace(use_cache=True, sizes=[1, 2, {"deep": {3}}])
         self.vocabulary = {"a": 1, "b": [2]}
         self.loose = torch.ones(3)
+        self.counts = np.zeros((2, 3))
+        self.raw = bytearray(b"abc")
         self.chance = torch.Generator().manual_seed(1)
         self.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
         self.big.register_forward_hook(lambda module, args, out: out)
@@ -71,6 +73,8 @@ CHANGES = {
     "buffer gone": lambda m: forget(m, "table"),
     "not persistent": lambda m: m.register_buffer("table", torch.ones(1), persistent=False),
     "loose tensor in place": lambda m: m.loose.zero_(),
+    "array in place": lambda m: m.counts.__setitem__((1, 2), 5),
+    "bytes in place": lambda m: m.raw.extend(b"d"),
     "requires_grad": lambda m: m.requires_grad_(False),
     "requires_grad on": lambda m: m.frozen.requires_grad_(True),
     "grad gone": lambda m: m.zero_grad(),

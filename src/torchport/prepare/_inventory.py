@@ -65,6 +65,7 @@ class Inventory:
         modules: The module, its submodules, and modules that are only attributes.
         holders: Objects with attributes: the modules, and plain objects (a config) that they hold.
         containers: Lists, dicts, sets and deques that the attributes hold.
+        blocks: NumPy arrays and byte arrays that can be written to.
         tensors: Parameters, buffers, gradients, and tensors that are plain attributes.
         generators: Random generators that are attributes.
     """
@@ -72,6 +73,7 @@ class Inventory:
     modules: list[nn.Module] = field(default_factory=list)
     holders: list[Any] = field(default_factory=list)
     containers: list[Any] = field(default_factory=list)
+    blocks: list[Any] = field(default_factory=list)
     tensors: list[torch.Tensor] = field(default_factory=list)
     generators: list[Any] = field(default_factory=list)
 
@@ -116,6 +118,9 @@ def take_inventory(root: nn.Module) -> Inventory:
             ahead.extend((part, depth + 1) for part in _parts_of_container(value, depth))
         elif isinstance(value, tuple):
             ahead.extend((part, depth + 1) for part in _parts_of_container(value, depth))
+        elif _is_block(value):
+            seen.add(id(value))
+            found.blocks.append(value)
         elif _is_generator(value):
             seen.add(id(value))
             found.generators.append(value)
@@ -137,6 +142,11 @@ def _parts_of_container(value: Any, depth: int) -> Iterable[Any]:
     if depth >= _DEPTH or len(value) > _MANY:
         return ()
     return value.values() if isinstance(value, dict) else tuple(value)
+
+
+def _is_block(value: object) -> bool:
+    numpy = sys.modules.get("numpy")
+    return isinstance(value, bytearray) or (numpy is not None and isinstance(value, numpy.ndarray) and bool(value.flags.writeable))
 
 
 def _is_generator(value: object) -> bool:

@@ -50,6 +50,8 @@ def state_digest(module: nn.Module) -> str:
         items = container.items() if isinstance(container, dict) else container
         for item in sorted(map(_token, items)) if isinstance(container, (set, frozenset)) else map(_token, items):
             feed(item)
+    for block in found.blocks:
+        feed(f"block {id(block)} {_flag_text(block)}")
     for generator in found.generators:
         feed(f"generator {_generator_state(generator)}")
     for tensor in found.tensors:

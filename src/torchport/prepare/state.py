@@ -93,6 +93,20 @@ def _same_items(one: list[Any], other: list[Any]) -> bool:
     return True
 
 
+class _Block:
+    """The numbers in one NumPy array or byte array."""
+
+    def __init__(self, block: Any) -> None:
+        self._block = block
+        self._saved = block.copy()
+
+    def restore(self) -> None:
+        if isinstance(self._block, bytearray):
+            self._block[:] = self._saved
+        else:
+            self._block[...] = self._saved
+
+
 class _Generator:
     """The state of a random generator that the model owns."""
 
@@ -131,9 +145,10 @@ class Keeper:
         self.vault = Vault(found.tensors)
         self.seen_forward = False
         self.pending: list[Any] = []
-        self._parts: list[_Holder | _Contents | _Generator] = [
+        self._parts: list[_Holder | _Contents | _Block | _Generator] = [
             *map(_Holder, found.holders),
             *map(_Contents, found.containers),
+            *map(_Block, found.blocks),
             *map(_Generator, found.generators),
         ]
 
