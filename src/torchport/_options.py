@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numbers
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ExportOptions"]
+from torchport.errors import OptionError
+
+__all__ = ["ExportOptions", "read_options"]
 
 
 @dataclass(frozen=True)
@@ -38,3 +42,49 @@ class ExportOptions:
     """Accept another index where two scores tie."""
     prepare_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Further keywords: they reach ``_prepare_for_export``."""
+
+
+def read_options(output: str | os.PathLike[str], arguments: Mapping[str, Any]) -> ExportOptions:
+    """The options of a call; names that are no argument of ``export`` are kept for ``_prepare_for_export``.
+
+    Args:
+        output: The path to write.
+        arguments: The keywords of the call.
+
+    Raises:
+        OptionError: An argument is of the wrong kind.
+    """
+    known = {field.name for field in fields(ExportOptions)} - {"output", "prepare_kwargs"}
+    further = {name: value for name, value in arguments.items() if name not in known}
+    if not isinstance(output, (str, os.PathLike)):
+        raise OptionError("output is a path", where="output", found=type(output).__qualname__, expected="a str or a pathlib.Path")
+    options = ExportOptions(
+        output=Path(os.fspath(output)), prepare_kwargs=further, **{name: value for name, value in arguments.items() if name in known}
+    )
+    _check_kinds(options)
+    return options
+
+
+def _check_kinds(options: ExportOptions) -> None:
+    """Arguments of the wrong kind are refused here, by name, before they fail somewhere with another name."""
+    tolerance: Any = options.check_tolerance
+    if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) or not float(tolerance) > 0:
+        raise OptionError("check_tolerance is a relative tolerance", where="check_tolerance", found=tolerance, expected="a number above 0")
+    strategy: Any = options.strategy
+    if not isinstance(strategy, str):
+        raise OptionError("strategy is the name of one", where="strategy", found=strategy, expected="'auto', or a strategy's name")
+    if not isinstance(options.check_trace, (bool, list, tuple)):
+        raise OptionError(
+            "check_trace is a switch or a list of examples",
+            where="check_trace",
+            found=options.check_trace,
+            expected="True, False or [example, …]",
+        )
+    axes: Any = options.dynamic_axes
+    if axes is not None and not (isinstance(axes, Mapping) and all(isinstance(one, (Mapping, list, tuple)) for one in axes.values())):
+        raise OptionError(
+            "dynamic_axes goes by port",
+            where="dynamic_axes",
+            found=options.dynamic_axes,
+            expected="{name: {axis: symbol}} or {name: [axis]}",
+        )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import call_hook, defines, read_subnets
-from torchport._options import ExportOptions
+from torchport._options import ExportOptions, read_options
 from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of
 from torchport._version import __version__
 from torchport.capture import Captured, Failure, asked_opset, is_only_a_check, strategies
@@ -95,7 +95,8 @@ def export(
             found=f"the class {module.__qualname__}" if isinstance(module, type) else type(module).__qualname__,
             hint="make an instance of the class; put a function into a module's forward",
         )
-    options = _options(output, arguments)
+    options = read_options(output, arguments)
+    asked_opset(options.onnx_opset_version)
     for argument, types in (("input_types", input_types), ("output_types", output_types)):
         if types is not None and not isinstance(types, Mapping):
             raise OptionError(f"{argument} goes by port", where=argument, found=types, expected="{name: type}")
@@ -148,45 +149,6 @@ def _silent(_: str) -> None:
 
 def _to_stderr(sentence: str) -> None:
     sys.stderr.write(f"torchport: {sentence}\n")
-
-
-def _options(output: str | os.PathLike[str], arguments: Mapping[str, Any]) -> ExportOptions:
-    known = {field.name for field in dataclasses.fields(ExportOptions)} - {"output", "prepare_kwargs"}
-    further = {name: value for name, value in arguments.items() if name not in known}
-    if not isinstance(output, (str, os.PathLike)):
-        raise OptionError("output is a path", where="output", found=type(output).__qualname__, expected="a str or a pathlib.Path")
-    options = ExportOptions(
-        output=Path(os.fspath(output)), prepare_kwargs=further, **{name: value for name, value in arguments.items() if name in known}
-    )
-    asked_opset(options.onnx_opset_version)
-    _check_kinds(options)
-    return options
-
-
-def _check_kinds(options: ExportOptions) -> None:
-    """Arguments of the wrong kind are refused here, by name, before they fail somewhere with another name."""
-    tolerance: Any = options.check_tolerance
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not tolerance > 0:
-        raise OptionError("check_tolerance is a relative tolerance", where="check_tolerance", found=tolerance, expected="a number above 0")
-    strategy: Any = options.strategy
-    if not isinstance(strategy, str):
-        expected = ", ".join(("auto", *strategies))
-        raise OptionError("strategy is the name of one", where="strategy", found=options.strategy, expected=expected)
-    if not isinstance(options.check_trace, (bool, list, tuple)):
-        raise OptionError(
-            "check_trace is a switch or a list of examples",
-            where="check_trace",
-            found=options.check_trace,
-            expected="True, False or [example, …]",
-        )
-    axes: Any = options.dynamic_axes
-    if axes is not None and not (isinstance(axes, Mapping) and all(isinstance(one, (Mapping, list, tuple)) for one in axes.values())):
-        raise OptionError(
-            "dynamic_axes goes by port",
-            where="dynamic_axes",
-            found=options.dynamic_axes,
-            expected="{name: {axis: symbol}} or {name: [axis]}",
-        )
 
 
 def _check_format(options: ExportOptions, format: Format) -> None:
