@@ -259,7 +259,8 @@ def test_verify_refuses_what_is_no_onnx_file(tmp_path):
 
 def test_two_threads_verify_at_once(artifacts):
     proofs = []
-    threads = [threading.Thread(target=lambda: proofs.append(verify(artifacts["onnx"], Scores()))) for _ in range(2)]
+    models = [Scores(), Scores()]  # made here: both threads would draw their weights from the one generator
+    threads = [threading.Thread(target=lambda model=model: proofs.append(verify(artifacts["onnx"], model))) for model in models]
     for thread in threads:
         thread.start()
     for thread in threads:
