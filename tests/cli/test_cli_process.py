@@ -109,3 +109,10 @@ def test_a_reader_that_goes_away_is_no_error_message(tmp_path):
     _, err = process.communicate(timeout=120)
     assert "Traceback" not in err
     assert "BrokenPipe" not in err
+
+
+def test_broken_safetensors_are_bad_input(tmp_path):
+    (tmp_path / "m.py").write_text("import torch\nclass M(torch.nn.Linear):\n    def __init__(self): super().__init__(4, 4)\n")
+    (tmp_path / "w.safetensors").write_bytes(b"no weights")
+    code, _, err = run(tmp_path, "export", "m.py:M", "-o", "m.onnx", "--weights", "w.safetensors", "--input-type", "input=batch 4")
+    assert (code, "w.safetensors" in err, "Traceback" in err) == (2, True, False), err

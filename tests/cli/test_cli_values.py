@@ -112,3 +112,14 @@ def test_a_number_is_no_example(tmp_path):
     torch.save(5, tmp_path / "e.pt")
     with pytest.raises(OptionError, match="holds: int"):
         read_example(tmp_path / "e.pt", "--input-example")
+
+
+@pytest.mark.parametrize("name", ["overwrite", "input_example", "on_stage", "module"])
+def test_an_argument_of_export_itself_is_no_keyword(name):
+    with pytest.raises(OptionError, match="own hooks"):
+        read_keywords([f"{name}=3"])
+
+
+def test_a_port_that_is_declared_twice_is_refused():
+    with pytest.raises(OptionError, match="twice"):
+        read_port_types(["x=batch 4", "x=batch 5"], "--input-type")

@@ -353,3 +353,11 @@ def test_what_comes_from_a_list_is_still_not_trusted(hub, tmp_path):
     archive(hub.folder / "tagger.nemo", config=config_bytes(target="nemo.collections.nlp.models.Tagger"))
     with pytest.raises(UntrustedClassError):
         ModelPT.from_pretrained("org/tagger")
+
+
+def test_a_path_in_the_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    from torchport.models.alexnet import AlexNet
+
+    AlexNet.from_pretrained("alexnet-random").save_to(tmp_path / "mine.nemo")
+    assert isinstance(ModelPT.from_pretrained("~/mine.nemo"), AlexNet)

@@ -352,3 +352,56 @@ def test_a_bound_forward_of_one_instance_is_checked_as_well() -> None:
     model = Small()
     with pytest.raises(PortValueError, match=r"Small\.forward"):
         model.forward(torch.ones(2))
+
+
+class Two(torch.nn.Module):
+    """Gives back its input, a buffer, and something new."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.ones(2, 3, 4))
+
+    @typecheck(
+        input_types={"x": NeuralType(("B", "D", "T"), AudioSignal())},
+        output_types={name: NeuralType(("B", "D", "T"), SpectrogramType()) for name in ("same", "table", "new")},
+    )
+    def forward(self, x):
+        return x, self.table, x + 1
+
+    @typecheck(input_types={"x": NeuralType(("B", "T", "D"), SpectrogramType())})
+    def turned(self, x):
+        return x
+
+    @typecheck(input_types={"x": NeuralType(("B", "D", "T"), MelSpectrogramType())})
+    def narrower(self, x):
+        return x
+
+
+def test_a_check_notes_nothing_on_what_is_the_callers_or_the_models():
+    model, x = Two(), torch.zeros(2, 3, 4)
+    for _ in range(2):
+        _, _, new = model(x)
+    assert hasattr(new, "neural_type")
+    assert not hasattr(x, "neural_type")
+    assert not hasattr(model.table, "neural_type")
+
+
+def test_turned_axes_and_a_wider_meaning_are_refused():
+    model = Two()
+    _, _, new = model(torch.zeros(2, 3, 4))
+    with pytest.raises(PortTypeError, match="TRANSPOSE_SAME"):
+        model.turned(new)
+    with pytest.raises(PortTypeError, match="LESS"):
+        model.narrower(new)
+
+
+@pytest.mark.parametrize("value", ["hello", 3.0, object()])
+def test_what_is_no_tensor_is_refused_where_a_tensor_is_declared(value):
+    with pytest.raises(PortTypeError, match="no tensor"):
+        Two()(value)
+
+
+def test_a_parameter_that_is_not_said_fits_every_value():
+    assert AudioSignal().compare(AudioSignal(16000)).name == "SAME"
+    assert AudioSignal(16000).compare(AudioSignal()).name == "SAME"
+    assert AudioSignal(16000).compare(AudioSignal(8000)).name == "SAME_TYPE_INCOMPATIBLE_PARAMS"

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from torchport.errors import OptionError, TorchportError, UnknownModelError
+from torchport.errors import ArchiveError, OptionError, TorchportError, UnknownModelError
 
 if TYPE_CHECKING:
     import torch
@@ -161,7 +161,12 @@ class Source:
             from torchport._optional import require
 
             reader = require("safetensors.torch", extra="safetensors", purpose="read .safetensors files")
-            state = reader.load_file(path)
+            try:
+                state = reader.load_file(path)
+            except Exception as error:
+                raise ArchiveError(
+                    "the weights cannot be read", where=str(path), found=str(error), expected="a .safetensors file"
+                ) from error
         else:
             state = read_weights(path, where=str(path))
         copy_into(module, state, strict=True, where=str(path))

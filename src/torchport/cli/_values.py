@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from torchport._options import ExportOptions
 from torchport.errors import OptionError
 
 __all__ = ["EXAMPLE_SUFFIXES", "read_answer", "read_dynamic_axes", "read_example", "read_keywords", "read_port_types"]
@@ -48,6 +50,10 @@ def read_dynamic_axes(texts: Sequence[str]) -> dict[str, dict[int, str] | list[i
     return axes or None
 
 
+_RESERVED = frozenset(field.name for field in dataclasses.fields(ExportOptions)) | {"module", "input_types", "output_types", "on_stage"}
+"""Arguments of ``export`` itself."""
+
+
 def read_keywords(texts: Sequence[str]) -> dict[str, Any]:
     """Further keywords of an export; values are read as YAML, so that numbers and booleans are such.
 
@@ -63,6 +69,13 @@ def read_keywords(texts: Sequence[str]) -> dict[str, Any]:
         name, value = _pair(text, "--set", "replace_1D_2D=true")
         if not name.isidentifier():
             raise OptionError("a keyword is a Python name", where="--set", found=name, expected="key=value")
+        if name in _RESERVED:
+            raise OptionError(
+                "--set is for the model's own hooks",
+                where=f"--set {name}",
+                found=name,
+                hint="torchport export --help lists the options of export itself",
+            )
         try:
             keywords[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
@@ -83,6 +96,8 @@ def read_port_types(texts: Sequence[str], option: str) -> dict[str, Any] | None:
     types: dict[str, Any] = {}
     for text in texts:
         name, value = _pair(text, option, '"mel=batch 80 time"')
+        if name in types:
+            raise OptionError("a port was declared twice", where=f"{option} {name}", found=text, expected="one declaration a port")
         axes, comma, dtype = value.partition(",")
         types[name] = (axes.strip(), dtype.strip()) if comma else axes.strip()
     return types or None

@@ -52,6 +52,7 @@ def restore_pretrained(cls: type[M], name: str, **restore: Any) -> M:
     """
     name = str(name)
     if _is_path(name):
+        name = str(Path(name).expanduser())
         if not Path(name).is_file():
             raise UnknownModelError("there is no such file", found=name, expected="a .nemo file, or the name of a pretrained model")
         return cls.restore_from(name, **restore)

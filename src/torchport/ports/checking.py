@@ -12,11 +12,12 @@ import difflib
 import functools
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from torchport.errors import PortTypeError, PortValueError
 from torchport.ports.dtypes import known_dtype
+from torchport.ports.element import ElementComparison
 from torchport.ports.elements import VoidType
 from torchport.ports.neural_type import NeuralType
 from torchport.ports.port import Port
@@ -68,7 +69,7 @@ class typecheck:  # noqa: N801  # a decorator, spelled as toolkits spell it
             state = before(self, args, kwargs)
             answer = function(self, *args, **kwargs)
             if state is not None:
-                after(self, answer, state)
+                after(self, answer, state, (*args, *kwargs.values()))
             return answer
 
         # torch.jit.script compiles the wrapped source, and looks its names up in the globals of the wrapper.
@@ -147,14 +148,15 @@ class _Checker:
                 raise PortTypeError(f"{self.name} was called without an input", where=name, found="nothing", expected=_expected(one))
         return seen
 
-    def after(self, instance: object, answer: Any, seen: dict[str, tuple[int, str]]) -> None:
-        """Checks the outputs, and notes on each tensor what it is."""
+    def after(self, instance: object, answer: Any, seen: dict[str, tuple[int, str]], kept: Collection[Any]) -> None:
+        """Checks the outputs, and notes on each tensor what it is, save what is the caller's own (``kept``) or the model's."""
         declared = _declared(instance, self.options.output_types, "output_types")
         if declared is None:
             return
         for name, value in self._named(answer, declared).items():
             self._check(name, value, declared[name], seen)
-            _note(value, declared[name])
+            if not any(value is one for one in kept) and not _is_state(instance, value):
+                _note(value, declared[name])
 
     def _arguments(self, bound: inspect.BoundArguments) -> dict[str, Any]:
         given: dict[str, Any] = {}
@@ -233,9 +235,18 @@ class _Checker:
                 )
             return
         if not hasattr(value, "shape"):
-            if isinstance(value, (tuple, list)) and not self.options.ignore_collections:
-                depth = declared.list_depth if isinstance(declared, NeuralType) else 0
-                self._check_list(name, value, declared, depth, seen)
+            if isinstance(value, (tuple, list)):
+                if not self.options.ignore_collections:
+                    depth = declared.list_depth if isinstance(declared, NeuralType) else 0
+                    self._check_list(name, value, declared, depth, seen)
+            elif port.axes or not isinstance(value, (bool, int, float, complex)):
+                raise PortTypeError(
+                    f"{self.name}: a port was given what is no tensor",
+                    where=name,
+                    found=_describe(value),
+                    expected=_expected(declared),
+                    hint="pass a tensor; a plain number may stand for one without axes only",
+                )
             return
         _check_meaning(self.name, name, value, declared)
         _check_tensor(self.name, name, value, port, seen)
@@ -254,7 +265,10 @@ def _check_meaning(method: str, name: str, value: Any, declared: Any) -> None:
     noted = getattr(value, "neural_type", None)
     if isinstance(noted, NeuralType) and isinstance(declared, NeuralType) and not isinstance(noted.elements_type, VoidType):
         verdict = declared.elements_type.compare(noted.elements_type)
-        if verdict.name in ("INCOMPATIBLE", "SAME_TYPE_INCOMPATIBLE_PARAMS"):
+        whole = declared.compare(noted)
+        if whole is ElementComparison.TRANSPOSE_SAME:
+            verdict = whole
+        if verdict not in (ElementComparison.SAME, ElementComparison.GREATER):
             raise PortTypeError(
                 f"{method}: a tensor means something else than its port ({verdict.name})",
                 where=name,
@@ -338,6 +352,12 @@ def _describe(value: Any) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype} {list(value.shape)}"
     return type(value).__name__
+
+
+def _is_state(instance: object, value: Any) -> bool:
+    """Whether an answer is a buffer of the model itself, not something that was computed."""
+    buffers = getattr(instance, "buffers", None)
+    return callable(buffers) and any(value is one for one in buffers())
 
 
 def _note(value: Any, declared: Any) -> None:

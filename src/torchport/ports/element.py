@@ -67,7 +67,9 @@ class ElementType:
             if isinstance(self, type(other)):
                 return ElementComparison.LESS
             return ElementComparison.GREATER if isinstance(other, type(self)) else ElementComparison.INCOMPATIBLE
-        if self.type_parameters != other.type_parameters:
+        theirs = other.type_parameters
+        said = [(value, theirs.get(name)) for name, value in self.type_parameters.items()]
+        if any(one is not None and two is not None and one != two for one, two in said):  # what is not said fits everything
             return ElementComparison.SAME_TYPE_INCOMPATIBLE_PARAMS
         return ElementComparison.SAME if self.fields == other.fields else ElementComparison.INCOMPATIBLE
 
