@@ -540,3 +540,13 @@ def test_an_interrupted_restore_leaves_nothing(tmp_path, scratch, monkeypatch):
 
     gc.collect()
     assert list(scratch.iterdir()) == []
+
+
+def test_a_config_that_asks_for_a_model_of_terabytes_is_refused_before_it_is_built(tmp_path):
+    path = archive(
+        tmp_path / "m.nemo",
+        config=b"target: torchport.models.alexnet.AlexNet\nnum_classes: 8589934592\n",
+        weights=weights_bytes({"one": torch.zeros(1)}),
+    )
+    with pytest.raises(ArchiveError, match="the weights do not fit the model"):
+        ModelPT.restore_from(path)

@@ -15,7 +15,7 @@ import torch
 
 from torchport.errors import ArchiveError, OptionError
 
-__all__ = ["copy_into", "read_weights", "write_weights"]
+__all__ = ["check_fit", "copy_into", "read_weights", "write_weights"]
 
 _MAX_RECORDS = 1_000_000
 _MAX_PICKLE = 256 * 1024**2
@@ -101,6 +101,20 @@ def copy_into(module: torch.nn.Module, state: dict[str, Any], *, strict: bool, w
     Raises:
         ArchiveError: The names or the shapes do not fit.
     """
+    problems = check_fit(module, state, strict=strict, where=where)
+    own = module.state_dict()
+    for name, tensor in [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]:
+        if name in own and isinstance(state.get(name), torch.Tensor) and state[name].dtype != tensor.dtype:
+            tensor.data = tensor.data.to(state[name].dtype)
+    try:
+        module.load_state_dict(state, strict=strict)
+    except Exception as error:
+        raise ArchiveError("the weights do not fit the model", where=where, found=_first_line(error)) from error
+    return problems
+
+
+def check_fit(module: torch.nn.Module, state: dict[str, Any], *, strict: bool, where: str) -> list[str]:
+    """Compares names and shapes; see `copy_into`. The module may be one without memory, on the device ``meta``."""
     own = module.state_dict()
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
@@ -119,13 +133,6 @@ def copy_into(module: torch.nn.Module, state: dict[str, Any], *, strict: bool, w
     ]
     if wrong:
         raise ArchiveError("the weights have other shapes than the model", where=where, found=_listed(wrong))
-    for name, tensor in [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]:
-        if name in own and isinstance(state.get(name), torch.Tensor) and state[name].dtype != tensor.dtype:
-            tensor.data = tensor.data.to(state[name].dtype)
-    try:
-        module.load_state_dict(state, strict=strict)
-    except Exception as error:
-        raise ArchiveError("the weights do not fit the model", where=where, found=_first_line(error)) from error
     return problems
 
 

@@ -15,7 +15,7 @@ from torchport.models import _zoo
 from torchport.models._artifacts import Artifacts, restoring_from
 from torchport.models._config import Config, as_config, replace_leaf
 from torchport.models._trust import Trust, class_path, resolve_class
-from torchport.models._weights import copy_into
+from torchport.models._weights import check_fit, copy_into
 from torchport.models.archive import Limits, open_archive, read_archive_config, write_archive
 from torchport.models.pretrained import PretrainedModelInfo, restore_pretrained
 
@@ -202,6 +202,7 @@ class ModelPT(torch.nn.Module):
             found: type[M] = resolve_class(target, cls, trust, where=where)  # type: ignore[assignment]  # a subclass of cls
             state = archive.weights()
             with restoring_from(archive, vouched=override is not None):
+                _check_before_memory_is_taken(found, config, state, strict, where)
                 model = _built(found, config, trainer, where)
             if map_location is not None:
                 model = model.to(map_location)
@@ -259,6 +260,19 @@ class ModelPT(torch.nn.Module):
             found=info.location,
             expected="a build_pretrained() of its own",
         )
+
+
+def _check_before_memory_is_taken(cls: type[ModelPT], config: Config, state: dict[str, Any], strict: bool, where: str) -> None:
+    """A small hostile file may ask for a huge model: registered families are built without memory first, and held against the weights.
+
+    Raises:
+        ArchiveError: The weights are those of another model.
+    """
+    if f"{cls.__module__}:{cls.__qualname__}" not in {family.path for family in _zoo.families.values()}:
+        return  # a class that the caller vouched for may do anything when it is built: it is built once
+    with torch.device("meta"):
+        model = _built(cls, config, None, where)
+    check_fit(model, state, strict=strict, where=where)
 
 
 def _built(cls: type[M], config: Config, trainer: Any, where: str) -> M:
