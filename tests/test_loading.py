@@ -271,3 +271,12 @@ def test_two_threads_verify_at_once(artifacts):
 def test_the_public_names_are_the_functions_after_everything_is_imported():
     assert torchport.verify is verify
     assert torchport.load is load
+
+
+@pytest.mark.parametrize("timeout", [-1.0, 0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("kind", ["onnx", "ts"])
+def test_a_timeout_that_is_none_is_refused(artifacts, kind, timeout):
+    with pytest.raises(OptionError, match="timeout is in seconds"):
+        load(artifacts[kind], timeout=timeout)
+    with pytest.raises(OptionError, match="timeout is in seconds"):
+        verify(artifacts[kind], Scores(), timeout=timeout)

@@ -14,6 +14,7 @@ TorchportError
 │   └── FrozenDecisionError             the capture would freeze a decision that depends on values
 ├── EmitError                           the artifact could not be written
 │   ├── OpsetError (ValueError)         the opset asked for cannot be had
+│   ├── UnusablePathError (ValueError)  the output's place, or the artifact at a path, cannot be used
 │   └── ArtifactExistsError (FileExistsError)
 ├── RuntimeFailure                      the artifact's runtime refused, crashed or hung
 ├── ProofError                          the artifact is not equal to the model
@@ -47,6 +48,7 @@ __all__ = [
     "UnknownModelError",
     "UnknownNameError",
     "UntrustedClassError",
+    "UnusablePathError",
 ]
 
 
@@ -170,6 +172,12 @@ class EmitError(TorchportError):
 
 class OpsetError(EmitError, ValueError):
     """The opset that was asked for cannot be had."""
+
+    exit_code = 2
+
+
+class UnusablePathError(EmitError, ValueError):
+    """The output cannot be written where it was asked for, or the file at a path is no artifact of the format of its extension."""
 
     exit_code = 2
 

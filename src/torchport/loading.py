@@ -136,6 +136,7 @@ def load(path: str | os.PathLike[str], *, runtime: str | None = None, timeout: f
         >>> with torchport.load("tagger.onnx") as tagger:  # doctest: +SKIP
         ...     scores = tagger({"tokens": tokens})["scores"]
     """
+    _check_timeout(timeout)
     file = _existing(path)
     metadata = _metadata(file)
     stored = stored_signature(metadata)
@@ -205,6 +206,7 @@ def verify(
         check_tolerance=check_tolerance,
         allow_ties=allow_ties,
     )
+    _check_timeout(timeout)
     with one_at_a_time(), kept_as_found(module):
         part = _part(module, subnet, file)
         with kept_as_found(part):
@@ -231,6 +233,11 @@ def stored_signature(metadata: Mapping[str, str]) -> Signature | None:
         return Signature.from_dict(json.loads(metadata["torchport.signature"]))
     except (KeyError, ValueError, AttributeError, TypeError, PortError):
         return None
+
+
+def _check_timeout(timeout: float) -> None:
+    if not 0 < timeout < float("inf"):
+        raise OptionError("timeout is in seconds", where="timeout", found=timeout, expected="a number above 0")
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

@@ -116,3 +116,10 @@ def test_broken_safetensors_are_bad_input(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"no weights")
     code, _, err = run(tmp_path, "export", "m.py:M", "-o", "m.onnx", "--weights", "w.safetensors", "--input-type", "input=batch 4")
     assert (code, "w.safetensors" in err, "Traceback" in err) == (2, True, False), err
+
+
+def test_a_file_that_is_no_artifact_and_a_folder_that_is_missing_are_bad_input(tmp_path):
+    (tmp_path / "junk.onnx").write_bytes(b"junk" * 50)
+    assert run(tmp_path, "inspect", "junk.onnx")[0] == 2
+    code, _, err = run(tmp_path, "export", "alexnet-small-random", "-o", "missing/m.onnx")
+    assert (code, "create it first" in err) == (2, True), err

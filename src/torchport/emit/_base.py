@@ -15,7 +15,7 @@ from torchport.capture._quiet import listening
 from torchport.capture._reasons import reason_of
 from torchport.emit._files import digests_of
 from torchport.emit._records import Artifact
-from torchport.errors import EmitError, TorchportError, UnknownNameError
+from torchport.errors import EmitError, TorchportError, UnknownNameError, UnusablePathError
 
 __all__ = ["Format", "Written", "format_for", "formats", "read_metadata"]
 
@@ -128,7 +128,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
     Raises:
         UnknownNameError: No registered format has the extension.
-        EmitError: The file is not of the format that its extension stands for.
+        UnusablePathError: The file is not of the format that its extension stands for.
     """
     path = Path(path)
     format = format_for(path)
@@ -137,4 +137,4 @@ def read_metadata(path: Path) -> dict[str, str]:
     except (TorchportError, FileNotFoundError):
         raise
     except Exception as error:
-        raise EmitError(f"this is not a {format.name} file: {reason_of(error)}", stage="load", where=str(path)) from error
+        raise UnusablePathError(f"this is not a {format.name} file: {reason_of(error)}", stage="load", where=str(path)) from error

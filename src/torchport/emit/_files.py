@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from torchport.errors import ArtifactExistsError, EmitError
+from torchport.errors import ArtifactExistsError, UnusablePathError
 
 __all__ = ["Staging", "commit_all", "digests_of", "staging"]
 
@@ -120,23 +120,23 @@ def staging(output: Path, overwrite: bool = False) -> Iterator[Staging]:
 
     Raises:
         ArtifactExistsError: ``output`` exists, and ``overwrite`` was not given.
-        EmitError: The directory of ``output`` is missing or cannot be written.
+        UnusablePathError: The directory of ``output`` is missing or cannot be written.
     """
     parent = output.parent
     if not parent.is_dir():
-        raise EmitError(
+        raise UnusablePathError(
             "the output's directory does not exist" if not parent.exists() else "the output's parent is not a directory",
             where=str(parent),
             hint="create it first",
         )
     if output.is_dir():
-        raise EmitError("the output is a directory", where=str(output), hint="give the path of a file")
+        raise UnusablePathError("the output is a directory", where=str(output), hint="give the path of a file")
     if not overwrite:
         _refuse_existing(output)
     try:
         directory = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=parent))
     except OSError as error:
-        raise EmitError("the output's directory cannot be written", where=str(parent), found=error.strerror) from error
+        raise UnusablePathError("the output's directory cannot be written", where=str(parent), found=error.strerror) from error
     try:
         yield Staging(output, directory, overwrite)
     finally:
