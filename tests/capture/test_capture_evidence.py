@@ -53,6 +53,11 @@ class Close(Base):
         return x * 2 if torch.allclose(x, torch.zeros_like(x)) else x + 1
 
 
+class Named(Base):
+    def forward(self, x):
+        return x * 2 if torch.equal(input=x, other=x.abs()) else x + 1
+
+
 class Nonzero(Base):
     def forward(self, x):
         return x * 2 if torch.is_nonzero((x > 100).sum()) else x + 1
@@ -79,7 +84,7 @@ class Indexed(Base):
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "ts"])
-@pytest.mark.parametrize("kind", [Equal, Close, Nonzero, Counted, Length, Selected, Indexed])
+@pytest.mark.parametrize("kind", [Equal, Close, Named, Nonzero, Counted, Length, Selected, Indexed])
 def test_a_branch_that_values_decide_is_refused_with_its_line(tmp_path, kind, suffix):
     with pytest.raises(torchport.TorchportError, match="depends on values|depends on how many") as caught:
         kind().export(tmp_path / f"m.{suffix}", strategy="trace")

@@ -27,6 +27,11 @@ _MESSENGERS = ("/warnings.py", "/contextlib.py", "/_evidence.py", "/_quiet.py", 
 """Files that stand between a conversion and the one who asked for it."""
 
 _CONVERSIONS = frozenset({"__bool__", "__int__", "__float__", "__index__", "__complex__", "__array__", "item", "tolist", "numpy"})
+"""Methods that make a Python number or a NumPy array of a tensor."""
+
+_WATCHED = _CONVERSIONS | {"__len__", "__iter__"}
+"""The tracer warns within these; the tensor in question is their first argument."""
+
 _VERDICTS = frozenset({"equal", "allclose", "is_nonzero"})
 """Functions that answer with a Python boolean without a warning of the tracer."""
 
@@ -54,6 +59,17 @@ class Origin(enum.Enum):
     VALUE = "values of the inputs"
 
 
+def _value_of(tensor: torch.Tensor) -> Any:
+    """The value that stands for ``tensor`` in the trace that is being recorded.
+
+    No public API reads a trace while it is recorded. Needed as long as torch.jit.trace and torch.onnx.export(dynamo=False) exist.
+
+    Raises:
+        RuntimeError: Nothing is being traced, or the trace does not know the tensor.
+    """
+    return torch._C._get_value_trace(tensor)  # type: ignore[attr-defined]  # private, so not in the hints
+
+
 def origin_of(tensor: torch.Tensor, inputs: int, plain: set[int] | None = None) -> Origin:
     """What ``tensor`` was computed from, in the trace that is being recorded.
 
@@ -63,9 +79,7 @@ def origin_of(tensor: torch.Tensor, inputs: int, plain: set[int] | None = None) 
         plain: Values of this trace that are known not to be as large as values say; it grows.
     """
     plain = set() if plain is None else plain
-    # No public API reads a trace while it is recorded. Needed as long as torch.jit.trace and torch.onnx.export(dynamo=False) exist.
-    start = torch._C._get_value_trace(tensor)  # type: ignore[attr-defined]
-    pending, seen, found = [start], set(), Origin.CONSTANT
+    pending, seen, found = [_value_of(tensor)], set(), Origin.CONSTANT
     while pending:
         value = pending.pop()
         if value.unique() in seen:
@@ -187,8 +201,8 @@ class Witness(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", None)
         if name in _VERDICTS:
-            self._judge(str(name), args)
-        if name not in (*_CONVERSIONS, "__len__", "__iter__", "unbind") or not args or not isinstance(args[0], torch.Tensor):
+            self._judge(str(name), (*args, *(kwargs or {}).values()))
+        if name not in _WATCHED or not args or not isinstance(args[0], torch.Tensor):
             return func(*args, **(kwargs or {}))
         self._converting.append(args[0])
         try:
@@ -238,8 +252,7 @@ class Witness(TorchFunctionMode):
         self._found.setdefault((file, line, text), Evidence(text, file, line, decisive))
 
     def _origin_of(self, tensor: torch.Tensor) -> Origin:
-        value = torch._C._get_value_trace(tensor)  # type: ignore[attr-defined]
-        return origin_of(tensor, self._inputs, self._known(value))
+        return origin_of(tensor, self._inputs, self._known(_value_of(tensor)))
 
     def _known(self, value: Any) -> set[int]:
         """What is known of the trace that ``value`` belongs to: numbers that go back may mean that another trace has begun."""
@@ -252,7 +265,7 @@ class Witness(TorchFunctionMode):
         try:
             if not self._converting:
                 return False
-            value = torch._C._get_value_trace(self._converting[-1])  # type: ignore[attr-defined]
+            value = _value_of(self._converting[-1])
             return _as_large_as_values_say(value, self._known(value))
         except (RuntimeError, AttributeError):
             return False
