@@ -283,6 +283,7 @@ def declare(
     signature = _dynamic(signature, options, hooks).resolved(inputs=tensors, outputs=stated)
 
     notes = [f"{name}={value!r} is a constant of the artifact" for name, value in arguments.constants]
+    notes += [f"output {name} is None in the example: left out" for name in names.missing]
     if not signature.symbols:
         notes.append("every axis is static: nothing declares a dynamic one (input_types or dynamic_axes do)")
     traced = _without_ones(call, signature, tensors)

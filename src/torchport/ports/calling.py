@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torchport.errors import HookError, PortTypeError, ReferenceRunError
+from torchport.ports._plain_outputs import constants_in, refuse_plain_values, same_leaves
 from torchport.ports.structure import Constant, Group, Leaf, Structure, flatten, leaves, rebuild, renamed
 
 if TYPE_CHECKING:
@@ -144,10 +145,12 @@ class OutputNames:
     Attributes:
         structure: The shape of the whole answer.
         picked: Pairs of the tensor's place in the answer (a flat name of ``structure``) and its output name.
+        missing: Names of outputs that are ``None``: no output of the graph stands for them.
     """
 
     structure: Structure
     picked: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -172,9 +175,10 @@ class OutputNames:
             where: The method, for messages.
 
         Raises:
-            HookError: The answer has another number of parts than ``output_types`` declares.
+            HookError: The answer has another number of parts than ``output_types`` declares, or no tensor.
+            PortTypeError: An output is no tensor: a Python number, a text.
         """
-        structure, _ = flatten("", answer)
+        structure = _taken_apart(answer, where)
         parts = _top_level(structure)
         if not declared:
             pairs = [
@@ -201,6 +205,7 @@ class OutputNames:
                     expected=f"{len(wanted)}: {', '.join(wanted)}",
                     hint="name what deployment does not need in disabled_deployment_output_names",
                 )
+        refuse_plain_values(named)
         picked = [pick for name, part in named for pick in _leaf_names(name, part)]
         names = [name for _, name in picked]
         if not names or len(set(names)) != len(names):
@@ -210,7 +215,7 @@ class OutputNames:
                 found=", ".join(names) or repr(structure)[:200],
                 expected="one name for each tensor",
             )
-        return cls(structure, tuple(picked))
+        return cls(structure, tuple(picked), tuple(name for output, part in named for name, _ in constants_in(output, part)))
 
     def take(self, answer: Any) -> dict[str, torch.Tensor]:
         """The outputs of an answer of the same structure, by name.
@@ -219,7 +224,7 @@ class OutputNames:
             ReferenceRunError: The answer's structure is another one than the example's.
         """
         structure, tensors = flatten("", answer)
-        if tuple(leaves(structure)) != tuple(leaves(self.structure)):
+        if not same_leaves(self.structure, structure):
             raise ReferenceRunError(
                 "the model's answer changes its structure with its inputs",
                 found=", ".join(name or "one tensor" for name in leaves(structure)),
@@ -227,6 +232,19 @@ class OutputNames:
                 hint="return the same number of tensors for every size, or give forward_for_export that does",
             )
         return {name: tensors[place] for place, name in self.picked}
+
+
+def _taken_apart(answer: Any, where: str) -> Structure:
+    try:
+        return flatten("", answer)[0]
+    except PortTypeError as error:
+        raise PortTypeError(
+            f"{where} returned something that is no output of a graph",
+            where=f"output{error.where}" if not error.where or error.where.startswith("_") else error.where,
+            found=error.found,
+            expected="a torch.Tensor, or a tuple, list or dict of them",
+            hint="return its tensors, or give forward_for_export that does",
+        ) from error
 
 
 def _top_level(structure: Structure) -> list[tuple[str | None, Structure]]:

@@ -73,7 +73,7 @@ def _flatten(name: str, value: Any, found: dict[str, Any]) -> Structure:
             )
         found[name] = value
         return Leaf(name)
-    if isinstance(value, (*_PLAIN, torch.dtype, torch.device)):
+    if isinstance(value, (*_PLAIN, torch.dtype, torch.device, torch.SymInt, torch.SymFloat, torch.SymBool)):
         return Constant(value)
     if isinstance(value, Mapping):
         keys = tuple(value)
