@@ -2,6 +2,7 @@
 
 TorchportError
 ├── OptionError (ValueError)            an argument of a call is unusable
+│   ├── OptionTypeError (TypeError)     an argument of a call is of the wrong type
 │   └── UnknownNameError                a name that no registry knows
 ├── PortError                           a declaration of ports is unusable
 │   ├── PortTypeError (TypeError)       a value has the wrong type or element type for its port
@@ -17,6 +18,7 @@ TorchportError
 │   ├── UnusablePathError (ValueError)  the output's place, or the artifact at a path, cannot be used
 │   └── ArtifactExistsError (FileExistsError)
 ├── RuntimeFailure                      the artifact's runtime refused, crashed or hung
+│   └── NoAnswerError (TimeoutError)    it did not answer in time
 ├── ProofError                          the artifact is not equal to the model
 ├── ArchiveError (ValueError)           a checkpoint is broken or hostile
 │   └── UntrustedClassError             the config names a class that is not registered
@@ -34,8 +36,10 @@ __all__ = [
     "FrozenDecisionError",
     "HookError",
     "MissingDependencyError",
+    "NoAnswerError",
     "OpsetError",
     "OptionError",
+    "OptionTypeError",
     "PortError",
     "PortTypeError",
     "PortValueError",
@@ -110,6 +114,10 @@ class OptionError(TorchportError, ValueError):
 
     stage = "declare"
     exit_code = 2
+
+
+class OptionTypeError(OptionError, TypeError):
+    """An argument of a call is of the wrong type."""
 
 
 class UnknownNameError(OptionError):
@@ -192,6 +200,10 @@ class RuntimeFailure(TorchportError):
     """The artifact's runtime refused to load or run it, crashed, or did not answer in time."""
 
     stage = "verify"
+
+
+class NoAnswerError(RuntimeFailure, TimeoutError):
+    """The artifact's runtime did not answer in time: nothing is known of its answers."""
 
 
 class ProofError(TorchportError):

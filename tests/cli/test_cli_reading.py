@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -181,3 +182,34 @@ def test_help_is_for_people_with_json_too(torchport_cli):
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 kB"), (3 * 2**20, "3.0 MB"), (5 * 2**30, "5.00 GB")])
 def test_sizes_for_people(count, text):
     assert size_text(count) == text
+
+
+def test_verify_takes_check_trace_as_export_does(torchport_cli, artifact):
+    np.savez("one.npz", x=np.ones((2, 4, 9), np.float32))
+    for words, label in ((("--check-trace",), "example"), (("--check-trace", "one.npz", "one.npz"), "check_trace[1]")):
+        result = torchport_cli("verify", artifact, "toys.py:Scale", *words, "--json")
+        assert result.exit_code == 0, result.output
+        assert label in [case["label"] for case in result.document["cases"]]
+
+
+def test_an_artifact_that_does_not_load_in_time_is_not_called_unequal(torchport_cli):
+    assert torchport_cli("export", "toys.py:Scale", "-o", "m.ts").exit_code == 0
+    result = torchport_cli("verify", "m.ts", "toys.py:Scale", "--timeout", "0.001", "--json")
+    assert result.exit_code == 1
+    assert result.document["error"]["type"] == "NoAnswerError"
+    assert "within 0.001 s while loading" in result.document["error"]["message"]
+
+
+def test_no_command_as_json_lists_the_commands(torchport_cli):
+    document = torchport_cli("--json").document
+    assert document["exit_code"] == 2
+    assert document["error"]["message"] == "a command is missing: export, verify, inspect, models, doctor"
+
+
+@pytest.mark.parametrize("seed", [-99999999999999999999, 2**64])
+@pytest.mark.parametrize("command", ["export", "verify"])
+def test_a_seed_that_is_none_is_bad_input(torchport_cli, artifact, command, seed):
+    words = ("toys.py:Scale", "-o", "n.onnx") if command == "export" else (artifact, "toys.py:Scale")
+    result = torchport_cli(command, *words, f"--seed={seed}")
+    assert result.exit_code == 2
+    assert "there is no such seed" in result.stderr

@@ -238,3 +238,27 @@ def test_types_of_another_library_of_the_same_make_are_read_by_their_names() -> 
     assert as_port(Foreign()).element == AudioSignal()
     Foreign.axes, Foreign.elements_type = None, type("NotKnownHere", (), {})()  # type: ignore[assignment]
     assert as_port(Foreign()) == Port(optional=True)
+
+
+@pytest.mark.parametrize("other", ["x", None, LengthsType()])
+def test_what_is_no_neural_type_cannot_be_compared(other: object) -> None:
+    with pytest.raises(TypeError, match="a neural type is compared with another one") as caught:
+        NeuralType(("B",)).compare(other)  # type: ignore[arg-type]
+    assert isinstance(caught.value, PortTypeError)
+    assert caught.value.found == repr(other)
+
+
+def test_what_is_no_element_type_cannot_be_compared() -> None:
+    with pytest.raises(PortTypeError, match="an element type is compared with another one"):
+        LengthsType().compare("x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [lambda kind: AxisType(kind), lambda kind: Axis("frames", kind=kind)])
+def test_a_kind_that_is_none_is_refused_with_the_fix(make: object) -> None:
+    with pytest.raises(TypeError, match="the kind of an axis is an AxisKind") as caught:
+        make("B")  # type: ignore[operator]
+    assert isinstance(caught.value, PortTypeError)
+    assert "AxisKind.Batch" in str(caught.value.hint)
+    with pytest.raises(PortTypeError) as caught:
+        make(3)  # type: ignore[operator]
+    assert caught.value.hint is None

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from torchport._version import __version__
 from torchport.cli._doctor import doctor
-from torchport.cli._export import ExportCommand, export
+from torchport.cli._export import ExamplesCommand, export
 from torchport.cli._inspect import inspect
 from torchport.cli._models import models
 from torchport.cli._output import Output
@@ -58,8 +58,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
-app.command(cls=ExportCommand)(export)
-app.command()(verify)
+app.command(cls=ExamplesCommand)(export)
+app.command(cls=ExamplesCommand)(verify)
 app.command()(inspect)
 app.command()(models)
 app.command()(doctor)

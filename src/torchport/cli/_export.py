@@ -41,13 +41,13 @@ from torchport.errors import OptionError
 if TYPE_CHECKING:
     from torchport.result import Exported, ExportResult
 
-__all__ = ["ExportCommand", "check_trace_of", "export"]
+__all__ = ["ExamplesCommand", "check_trace_of", "export"]
 
 _ITSELF = "itself"
 _FORMAT, _PROOF, _PREPARE = "Format", "Proof", "Preparing"
 
 
-class ExportCommand(TyperCommand):
+class ExamplesCommand(TyperCommand):
     """Lets ``--check-trace`` stand alone, or before any number of files."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -95,7 +95,7 @@ class Output:
         except _USAGE_ERROR as error:
             if not self.as_json:
                 error.show()  # type: ignore[attr-defined]  # typer's usage errors show themselves
-            return 2, {"type": type(error).__name__, "message": error.format_message()}  # type: ignore[attr-defined]
+            return 2, {"type": type(error).__name__, "message": _usage_words(error)}
         except TorchportError as error:
             self._complain(str(error), *getattr(error, "__notes__", ()), error=error)
             return error.exit_code, _error_record(error)
@@ -117,6 +117,12 @@ class Output:
         console.print(f"[bold red]error[/] {escape(head)}", highlight=False, soft_wrap=True)
         for line in (*tail.splitlines(), *rest):
             console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def _usage_words(error: Any) -> str:
+    """What a usage error says; one without a command says nothing by itself."""
+    said: str = error.format_message()
+    return said or f"a command is missing: {', '.join(getattr(error.ctx.command, 'commands', ()))}"
 
 
 def _plain(value: Any) -> Any:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Source"]
 
+_SEEDS = (-(2**63), 2**64 - 1)
+"""What `torch.manual_seed` takes."""
+
 _FORMS = "a name from `torchport models`, package.module:Class, file.py:Class, or an archive.nemo"
 
 
@@ -54,6 +57,8 @@ class Source:
         for path, what in ((self.config, "--config"), (self.weights, "--weights")):
             if path is not None and not path.is_file():
                 raise OptionError("there is no such file", where=what, found=str(path))
+        if not _SEEDS[0] <= self.seed <= _SEEDS[1]:
+            raise OptionError("there is no such seed", where="--seed", found=self.seed, expected=f"{_SEEDS[0]} to {_SEEDS[1]}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             module = self._made()

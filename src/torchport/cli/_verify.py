@@ -12,6 +12,7 @@ from rich.markup import escape
 from torchport.cli._common import (
     AllowTies,
     CheckTolerance,
+    CheckTrace,
     Config,
     DynamicAxes,
     InputExample,
@@ -48,9 +49,7 @@ def verify(
     set_eval: SetEval = True,
     input_example: InputExample = None,
     output_example: OutputExample = None,
-    check_trace: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="A further example; repeat it.", rich_help_panel="Examples")
-    ] = None,
+    check_trace: CheckTrace = None,
     check_tolerance: CheckTolerance = 0.01,
     input_types: InputTypes = None,
     output_types: OutputTypes = None,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torchport.models._fastpitch_durations import TokenPredictor, frame_counts, repeat_by_counts
 from torchport.models._fastpitch_transformer import FeedForwardTransformer, length_mask
+from torchport.models._settings import seed_setting, setting
 
 __all__ = ["FastPitchNetwork", "FastPitchSettings", "Spoken"]
 
@@ -40,24 +41,24 @@ class FastPitchSettings:
         seed: Where the random weights start.
     """
 
-    tokens: int = 115
-    mels: int = 80
-    channels: int = 128
-    heads: int = 2
-    head_channels: int = 64
-    hidden: int = 512
-    kernel: int = 3
-    encoder_layers: int = 3
-    decoder_layers: int = 3
-    predictor_channels: int = 128
-    predictor_layers: int = 2
-    dropout: float = 0.1
-    speakers: int = 1
+    tokens: int = setting(115, least=1)
+    mels: int = setting(80, least=1)
+    channels: int = setting(128, least=2, step=2)
+    heads: int = setting(2, least=1)
+    head_channels: int = setting(64, least=1)
+    hidden: int = setting(512, least=1)
+    kernel: int = setting(3, least=1, odd=True)
+    encoder_layers: int = setting(3, least=1)
+    decoder_layers: int = setting(3, least=1)
+    predictor_channels: int = setting(128, least=1)
+    predictor_layers: int = setting(2, least=1)
+    dropout: float = setting(0.1, least=0, most=1)
+    speakers: int = setting(1, least=1)
     energy: bool = False
-    max_frames_per_token: int = 75
-    typical_frames_per_token: float = 5.0
+    max_frames_per_token: int = setting(75, least=1)
+    typical_frames_per_token: float = setting(5.0, above=0)
     learn_alignment: bool = False
-    seed: int = 0
+    seed: int = seed_setting()
 
     @classmethod
     def classic(cls) -> FastPitchSettings:

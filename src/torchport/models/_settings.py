@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,12 +13,67 @@ import torch
 
 from torchport.errors import OptionError
 
-__all__ = ["read_settings", "seeded"]
+__all__ = ["read_settings", "seed_setting", "seeded", "setting"]
 
 S = TypeVar("S")
 
 _NOT_SETTINGS = frozenset({"target", "nemo_version", "torchport_version", "cfg", "name"})
 """Keys that an archive writes beside the settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Limits:
+    """The values that a setting may have."""
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    step: int = 1
+    odd: bool = False
+
+    def allow(self, value: Any) -> bool:
+        """Whether the value is finite and within the limits."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return True
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
+        return (
+            (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+            and (self.step == 1 or value % self.step == 0)
+            and (not self.odd or value % 2 == 1)
+        )
+
+    def words(self, kind: type) -> str:
+        """The limits in words."""
+        parts = [f"{self.least} or more"] if self.least is not None and self.most is None else []
+        parts += [f"{self.least} to {self.most}"] if self.least is not None and self.most is not None else []
+        parts += [f"above {self.above}"] if self.above is not None else []
+        parts += [f"a multiple of {self.step}"] if self.step > 1 else []
+        parts += ["odd"] if self.odd else []
+        return ", ".join([f"a finite {kind.__name__}" if kind is float else "a whole number", *parts])
+
+
+def setting(
+    default: Any, *, least: float | None = None, most: float | None = None, above: float | None = None, step: int = 1, odd: bool = False
+) -> Any:
+    """A field of a dataclass of settings, with the values that `read_settings` lets through.
+
+    Args:
+        default: The default; its type is the setting's.
+        least: The smallest value.
+        most: The largest value.
+        above: A bound that is no value itself.
+        step: The value is a multiple of it.
+        odd: The value is odd.
+    """
+    return dataclasses.field(default=default, metadata={"limits": _Limits(least, most, above, step, odd)})
+
+
+def seed_setting() -> Any:
+    """The field for the seed of the random weights: what `torch.manual_seed` takes."""
+    return setting(0, least=-(2**63), most=2**64 - 1)
 
 
 def read_settings(kind: type[S], cfg: Mapping[str, Any] | None) -> S:
@@ -28,7 +84,7 @@ def read_settings(kind: type[S], cfg: Mapping[str, Any] | None) -> S:
         cfg: The config, or ``None`` for every default.
 
     Raises:
-        OptionError: A key is no setting, or a value has the wrong type.
+        OptionError: A key is no setting, or a value has the wrong type or is out of bounds.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     given: dict[str, Any] = {}
@@ -55,6 +111,11 @@ def read_settings(kind: type[S], cfg: Mapping[str, Any] | None) -> S:
                 where=key,
                 found=f"{value!r} ({type(value).__name__})",
                 expected=wanted.__name__,
+            )
+        limits: _Limits = fields[key].metadata.get("limits", _Limits())
+        if not limits.allow(value):
+            raise OptionError(
+                f"the setting {key!r} is out of bounds", stage="load", where=key, found=repr(value), expected=limits.words(wanted)
             )
         given[key] = value
     return kind(**given)

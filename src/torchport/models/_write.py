@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -11,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torchport.errors import OptionError
+from torchport.errors import OptionError, TorchportError, UnusablePathError
 from torchport.models import _yaml
 from torchport.models._config import Config, leaves
+from torchport.models._places import as_path
 from torchport.models._weights import write_weights
 
 __all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "artifact_name", "write_archive"]
@@ -37,8 +39,9 @@ def write_archive(path: str | os.PathLike[str], config: Mapping[str, Any], state
 
     Raises:
         OptionError: The config or the weights cannot be saved, or an artifact cannot be read.
+        UnusablePathError: The file or its folder cannot be written.
     """
-    target = Path(path).absolute()
+    target = as_path(path, "path").absolute()
     text = _yaml.dump(config)
     if len(text) > _yaml.MAX_BYTES:
         raise OptionError(
@@ -61,11 +64,20 @@ def write_archive(path: str | os.PathLike[str], config: Mapping[str, Any], state
             out.flush()
             os.fsync(out.fileno())
         partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         for folder in missing:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+        if isinstance(error, OSError) and not isinstance(error, TorchportError):
+            raise UnusablePathError(
+                "the checkpoint cannot be written there",
+                stage="load",
+                where=str(target),
+                found=error.strerror or str(error),
+                hint="give a path in a folder that you may write to",
+            ) from error
         raise
     return target
 

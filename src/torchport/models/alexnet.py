@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from torchport.errors import OptionError, UnknownModelError
 from torchport.mixin import Exportable
-from torchport.models._settings import read_settings, seeded
+from torchport.models._settings import read_settings, seed_setting, seeded, setting
 from torchport.models.model_pt import ModelPT
 from torchport.models.pretrained import PretrainedModelInfo
 from torchport.ports import AxisKind, AxisType, NeuralType
@@ -36,11 +36,11 @@ class AlexNetSettings:
         seed: Where the random weights start.
     """
 
-    num_classes: int = 1000
-    width: float = 1.0
+    num_classes: int = setting(1000, least=1)
+    width: float = setting(1.0, above=0)
     image_size: int = 224
-    dropout: float = 0.5
-    seed: int = 0
+    dropout: float = setting(0.5, least=0, most=1)
+    seed: int = seed_setting()
 
 
 _PRETRAINED = {

@@ -16,6 +16,7 @@ from typing import Any
 from torchport.errors import ArchiveError
 from torchport.models import _yaml
 from torchport.models._config import Config
+from torchport.models._places import as_path
 from torchport.models._tar import Limits, member_name, unpack
 from torchport.models._weights import read_weights
 from torchport.models._write import CONFIG_NAME, WEIGHTS_NAME, artifact_name, write_archive
@@ -116,7 +117,7 @@ def read_archive_config(path: str | os.PathLike[str], limits: Limits | None = No
 
 
 def _file(path: str | os.PathLike[str]) -> Path:
-    source = Path(path)
+    source = as_path(path, "restore_path")
     if source.is_dir():
         raise ArchiveError(
             "a folder is not an archive", where=str(source), hint="give the .nemo file, or pack the folder: tar -cf model.nemo -C folder ."

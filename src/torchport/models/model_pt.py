@@ -14,6 +14,7 @@ from torchport.errors import ArchiveError, OptionError, TorchportError
 from torchport.models import _zoo
 from torchport.models._artifacts import Artifacts, restoring_from
 from torchport.models._config import Config, as_config, replace_leaf
+from torchport.models._places import as_device
 from torchport.models._trust import Trust, class_path, resolve_class
 from torchport.models._weights import check_fit, copy_into
 from torchport.models.archive import Limits, open_archive, read_archive_config, write_archive
@@ -82,10 +83,11 @@ class ModelPT(torch.nn.Module):
 
         Raises:
             UntrustedClassError: ``target`` names a class that is neither registered, nor imported as a subclass, nor trusted.
+            OptionError: The class cannot be built from the config.
         """
         config = _model_section(as_config(cfg))
         found: type[M] = resolve_class(config.get("target"), cls, trust, where="config")  # type: ignore[assignment]  # a subclass of cls
-        return found(config, trainer=trainer) if trainer is not None else found(config)
+        return _built(found, config, trainer, "config", OptionError)
 
     @classmethod
     def from_config_dict(cls: type[M], config: object, trainer: Any = None, *, trust: Trust = ()) -> M:
@@ -191,7 +193,9 @@ class ModelPT(torch.nn.Module):
         Raises:
             ArchiveError: The file is broken, hostile, or does not fit the model.
             UntrustedClassError: It names a class that nobody vouched for; the class was not imported.
+            OptionError: ``restore_path`` is no path, or ``map_location`` no device that is here.
         """
+        device = as_device(map_location)
         override = _model_section(as_config(override_config_path)) if override_config_path is not None else None
         if return_config:
             return override if override is not None else _model_section(read_archive_config(restore_path, limits))  # type: ignore[return-value]
@@ -204,8 +208,8 @@ class ModelPT(torch.nn.Module):
             with restoring_from(archive, vouched=override is not None):
                 _check_before_memory_is_taken(found, config, state, strict, where)
                 model = _built(found, config, trainer, where)
-            if map_location is not None:
-                model = model.to(map_location)
+            if device is not None:
+                model = model.to(device)
             left_out = copy_into(model, state, strict=strict, where=where)
             del state  # it is mapped to a file that goes now
         if left_out:
@@ -275,14 +279,17 @@ def _check_before_memory_is_taken(cls: type[ModelPT], config: Config, state: dic
     check_fit(model, state, strict=strict, where=where)
 
 
-def _built(cls: type[M], config: Config, trainer: Any, where: str) -> M:
+def _built(cls: type[M], config: Config, trainer: Any, where: str, refusal: type[TorchportError] = ArchiveError) -> M:
     try:
         return cls(config, trainer=trainer) if trainer is not None else cls(config)
     except TorchportError:
         raise
     except Exception as error:
-        raise ArchiveError(
-            f"{cls.__name__} cannot be built from the config", where=where, found=f"{type(error).__name__}: {error}"[:500]
+        raise refusal(
+            f"{cls.__name__} cannot be built from the config",
+            stage="load",
+            where=where,
+            found=f"{type(error).__name__}: {error}"[:500],
         ) from error
 
 

@@ -15,6 +15,7 @@ from torchport import _optional
 from torchport.errors import ArchiveError, MissingDependencyError, TorchportError, UnknownModelError
 from torchport.models import _zoo
 from torchport.models._download import fetch
+from torchport.models._places import as_device
 
 if TYPE_CHECKING:
     from torchport.models.model_pt import ModelPT
@@ -128,8 +129,8 @@ def _listed(cls: type[M]) -> Iterator[tuple[type[M], PretrainedModelInfo]]:
 def _from_info(cls: type[M], info: PretrainedModelInfo, restore: dict[str, Any]) -> M:
     location = info.location
     if location.startswith(("builtin:", "package:")):
+        device = as_device(restore.get("map_location"))
         model = cls.build_pretrained(info)
-        device = restore.get("map_location")
         return model if device is None else model.to(device)
     if location.startswith("hf://"):
         path = _from_hub(location.removeprefix("hf://"))

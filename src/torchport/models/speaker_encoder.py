@@ -17,7 +17,7 @@ from torchport.errors import OptionError, PortValueError, UnknownModelError
 from torchport.mixin import Exportable
 from torchport.models._mel import MelFrontEnd
 from torchport.models._resemblyzer import RESEMBLYZER_SHA256, resemblyzer_weights
-from torchport.models._settings import read_settings, seeded
+from torchport.models._settings import read_settings, seed_setting, seeded, setting
 from torchport.models.model_pt import ModelPT
 from torchport.models.pretrained import PretrainedModelInfo
 from torchport.ports import AxisKind, AxisType, NeuralType
@@ -48,14 +48,14 @@ class SpeakerEncoderSettings:
     """
 
     front_end: bool = True
-    sample_rate: int = 16000
-    window: int = 400
-    hop: int = 160
-    mels: int = 40
-    hidden: int = 256
-    layers: int = 3
-    embedding: int = 256
-    seed: int = 0
+    sample_rate: int = setting(16000, least=1)
+    window: int = setting(400, least=2, step=2)
+    hop: int = setting(160, least=1)
+    mels: int = setting(40, least=1)
+    hidden: int = setting(256, least=1)
+    layers: int = setting(3, least=1)
+    embedding: int = setting(256, least=1)
+    seed: int = seed_setting()
 
 
 class SpeakerEncoder(ModelPT, Exportable):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import cast
 
-from torchport.errors import PortError, PortValueError
+from torchport.errors import PortError, PortTypeError, PortValueError
 
 __all__ = ["Axis", "AxisKind", "AxisType", "as_axis", "kind_of_name"]
 
@@ -108,6 +108,10 @@ class AxisType:
         kind: What varies along it.
         size: The fixed size, or ``None``.
         is_list: The axis is a Python list of tensors, not an axis of one tensor.
+
+    Raises:
+        PortTypeError: ``kind`` is no `AxisKind`.
+        PortError: The size is no size.
     """
 
     kind: AxisKind
@@ -115,6 +119,7 @@ class AxisType:
     is_list: bool = False
 
     def __post_init__(self) -> None:
+        _check_kind(self.kind)
         if self.size is not None and self.is_list:
             raise PortValueError("a list axis has no fixed size", found=self.size)
         _check_size(self.size, self.kind.word)
@@ -149,6 +154,7 @@ class Axis:
     dynamic: bool = cast(bool, None)  # __post_init__ derives it
 
     def __post_init__(self) -> None:
+        _check_kind(self.kind)
         if self.kind is AxisKind.Any and self.name:
             object.__setattr__(self, "kind", kind_of_name(self.name))
         if self.kind is AxisKind.Singleton and self.size is None and not self.dynamic:
@@ -221,6 +227,18 @@ class Axis:
     def named(self, name: str) -> Axis:
         """The same axis under another name; its kind stays."""
         return replace(self, name=name)
+
+
+def _check_kind(kind: object) -> None:
+    if isinstance(kind, AxisKind):
+        return
+    known = isinstance(kind, str) and kind.strip().lower() in _LABELS
+    raise PortTypeError(
+        "the kind of an axis is an AxisKind",
+        found=repr(kind),
+        expected=", ".join(f"AxisKind.{one.name}" for one in AxisKind),
+        hint=f"AxisKind.{AxisKind.from_str(str(kind)).name}, or the plain text {kind!r} in its place" if known else None,
+    )
 
 
 def _check_size(size: int | None, where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Any, ClassVar
 
+from torchport.errors import PortTypeError
 from torchport.ports.dtypes import DTypeKind
 
 __all__ = ["ElementComparison", "ElementType", "element_named"]
@@ -60,7 +61,15 @@ class ElementType:
         return None
 
     def compare(self, other: ElementType) -> ElementComparison:
-        """Compares this declared type with a given one."""
+        """Compares this declared type with a given one.
+
+        Raises:
+            PortTypeError: ``other`` is no element type.
+        """
+        if not isinstance(other, ElementType):
+            raise PortTypeError(
+                "an element type is compared with another one", found=repr(other)[:120], expected="an instance, like VoidType()"
+            )
         if self.accepts_anything:
             return ElementComparison.SAME
         if type(self) is not type(other):

@@ -94,7 +94,12 @@ class NeuralType:
             ``SAME`` where the given one fits as it is; ``GREATER`` where it is a special case of the declared one, ``LESS`` the other
             way round; ``TRANSPOSE_SAME`` and ``DIM_INCOMPATIBLE`` where the elements are the same and only the order or the sizes of
             the axes differ; else ``SAME_TYPE_INCOMPATIBLE_PARAMS`` or ``INCOMPATIBLE``.
+
+        Raises:
+            PortTypeError: ``other`` is no neural type.
         """
+        if not isinstance(other, NeuralType):
+            raise PortTypeError("a neural type is compared with another one", found=repr(other)[:120], expected="a NeuralType")
         if self.axes is None and isinstance(self.elements_type, VoidType):
             return ElementComparison.SAME
         elements = self.elements_type.compare(other.elements_type)

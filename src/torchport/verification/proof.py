@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torchport._options import ExportOptions
-from torchport.errors import ProofError, RuntimeFailure
+from torchport.errors import NoAnswerError, ProofError, RuntimeFailure
 from torchport.verification._memory import hand_back
 from torchport.verification._records import Array, Case, CaseResult, Finding, sizes_text
 from torchport.verification.axes import check_ports, onnx_ports
@@ -166,6 +166,9 @@ def prove(
 
     Returns:
         The proof; it may have failed. A runtime that refuses, crashes or hangs is a finding.
+
+    Raises:
+        NoAnswerError: The artifact was not loaded within the timeout: that tells nothing about its answers.
     """
     start = time.process_time()
     prover = _Prover(artifact, reference, options, dict(feeds or {}))
@@ -173,6 +176,8 @@ def prove(
     hand_back()
     try:
         opened = session or open_artifact(artifact.paths, artifact.signature, timeout=timeout)
+    except NoAnswerError:
+        raise
     except RuntimeFailure as error:
         prover.findings.append(_failure(error, {}))
     else:

@@ -20,7 +20,7 @@ from typing import IO, Any
 import ml_dtypes
 import numpy as np
 
-from torchport.errors import RuntimeFailure
+from torchport.errors import NoAnswerError, RuntimeFailure
 from torchport.verification import child
 from torchport.verification._records import Array
 from torchport.verification.runtimes._base import shortened
@@ -112,7 +112,7 @@ class ChildProcess:
             answer = self._pump(memoryview(request), deadline)
         except TimeoutError as error:
             self.close()
-            raise RuntimeFailure(
+            raise NoAnswerError(
                 f"the artifact did not answer within {self._timeout:g} s while {doing}",
                 where=self._path.name,
                 hint="a larger timeout, or look for a loop that does not end",
