@@ -140,3 +140,21 @@ def test_a_file_named_like_an_imported_module_does_not_shadow_it(folder):
 
     assert type(build("json.py:M")).__name__ == "M"
     assert json.dumps({}) == "{}"
+
+
+@pytest.mark.parametrize("text", ["alexnet", "torchport.models.alexnet:AlexNet"])
+def test_a_seed_reaches_a_family_that_seeds_itself_and_wins_over_its_config(folder, text):
+    small = config(folder, "{width: 0.0625, image_size: 63, seed: 3}")
+    weights = {seed: build(text, config=small, seed=seed).classifier[-1].weight for seed in (None, 3, 1, 0)}
+    assert torch.equal(weights[None], weights[3])
+    assert not torch.equal(weights[3], weights[1])
+    assert not torch.equal(weights[1], weights[0])
+    (folder / "config.yaml").write_text("model: {width: 0.0625, image_size: 63}")
+    assert torch.equal(build(text, config=folder / "config.yaml", seed=1).classifier[-1].weight, weights[1])
+
+
+@pytest.mark.parametrize("text", ["speaker-encoder-random", "m.nemo"])
+def test_a_seed_is_refused_where_the_weights_are_there_already(folder, text):
+    build("speaker-encoder", config=config(folder, "{hidden: 8, layers: 1, embedding: 4}")).save_to(folder / "m.nemo")
+    with pytest.raises(OptionError, match="weights of its own"):
+        build(text, seed=1)

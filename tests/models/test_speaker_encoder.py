@@ -13,6 +13,7 @@ import pytest
 import torch
 from plain_exporters import assert_same, eager, scripted, traced_onnx, traced_script
 
+import torchport
 from torchport.errors import ArchiveError, MissingDependencyError, OptionError, PortValueError, UnknownModelError
 from torchport.models import _resemblyzer
 from torchport.models.model_pt import ModelPT
@@ -290,3 +291,14 @@ def test_torchscript_takes_a_waveform_and_equals_the_model(encoder, capture):
     for size in WAVEFORM_SIZES:
         inputs = waveforms(*size)
         assert_same(eager(encoder, "forward", inputs), run(inputs), size)
+
+
+def test_pt2_equals_the_model_down_to_one_sample(tmp_path):
+    model = SpeakerEncoder({"hidden": 4, "embedding": 3, "layers": 1, "window": 32, "hop": 16, "mels": 4}).eval()
+    result = model.export(tmp_path / "m.pt2")
+    assert result.signature.symbols["waveform_time"].min == 1
+    waveform, length = torch.rand(2, 1), torch.tensor([1, 1])
+    with torchport.load(result.path) as run:
+        torch.testing.assert_close(
+            torch.from_numpy(run(waveform=waveform, waveform_length=length)["embedding"]), model(waveform, length).detach()
+        )

@@ -60,7 +60,9 @@ Trust = Annotated[
         metavar="CLASS", help="A class that an archive or config may name beside the known ones; repeat it.", rich_help_panel=_MODEL
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Where random weights start, so that `verify` makes the same.", rich_help_panel=_MODEL)]
+Seed = Annotated[
+    int | None, typer.Option(help="Where random weights start, so that `verify` makes the same; 0 if not given.", rich_help_panel=_MODEL)
+]
 
 InputExample = Annotated[
     Path | None,

@@ -93,7 +93,7 @@ def export(
     config: Config = None,
     weights: Weights = None,
     trust: Trust = None,
-    seed: Seed = 0,
+    seed: Seed = None,
     set_eval: SetEval = True,
     input_example: InputExample = None,
     output_example: OutputExample = None,

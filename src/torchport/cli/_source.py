@@ -19,6 +19,8 @@ from torchport.errors import ArchiveError, OptionError, TorchportError, UnknownM
 if TYPE_CHECKING:
     import torch
 
+    from torchport.models._config import Config
+
 __all__ = ["Source"]
 
 _SEEDS = (-(2**63), 2**64 - 1)
@@ -36,14 +38,14 @@ class Source:
         config: A YAML file with the model's config; for a plain class or function, its keywords.
         weights: A checkpoint with weights, and nothing else.
         trust: Classes that an archive may name beside the registered ones.
-        seed: Random weights start here, so that the next command makes the same.
+        seed: Random weights start here, so that the next command makes the same. ``None``: at the class's own start, else at 0.
     """
 
     text: str
     config: Path | None = None
     weights: Path | None = None
     trust: tuple[str, ...] = ()
-    seed: int = 0
+    seed: int | None = None
 
     def build(self) -> torch.nn.Module:
         """Imports or restores the model.
@@ -57,10 +59,10 @@ class Source:
         for path, what in ((self.config, "--config"), (self.weights, "--weights")):
             if path is not None and not path.is_file():
                 raise OptionError("there is no such file", where=what, found=str(path))
-        if not _SEEDS[0] <= self.seed <= _SEEDS[1]:
+        if self.seed is not None and not _SEEDS[0] <= self.seed <= _SEEDS[1]:
             raise OptionError("there is no such seed", where="--seed", found=self.seed, expected=f"{_SEEDS[0]} to {_SEEDS[1]}")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(self.seed or 0)
             module = self._made()
         if self.weights is not None:
             self._load_weights(module, self.weights)
@@ -83,6 +85,7 @@ class Source:
 
         if not Path(self.text).is_file():
             raise OptionError("there is no such archive", stage="load", where="SOURCE", found=self.text)
+        self._refuse_seed("an archive has")
         return ModelPT.restore_from(self.text, override_config_path=self.config, trust=self.trust)
 
     def _known(self) -> torch.nn.Module:
@@ -95,7 +98,7 @@ class Source:
                 "a pretrained model has its own config", where="--config", found=self.text, expected=f"a family: {', '.join(families)}"
             )
         try:
-            return ModelPT.from_pretrained(self.text, trust=self.trust)
+            model = ModelPT.from_pretrained(self.text, trust=self.trust)
         except UnknownModelError as error:
             known = [*families, *(info.pretrained_model_name for info in ModelPT.list_available_models())]
             near = difflib.get_close_matches(self.text, known, n=1)
@@ -106,6 +109,12 @@ class Source:
                 expected=_FORMS,
                 hint=f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(known)}",
             ) from error
+        self._refuse_seed("a pretrained model has")
+        return model
+
+    def _refuse_seed(self, what: str) -> None:
+        if self.seed is not None:
+            raise OptionError(f"{what} weights of its own", where="--seed", found=self.seed, hint="leave --seed out, or name a class")
 
     def _from_code(self, where: str, name: str) -> torch.nn.Module:
         module = _imported_file(Path(where)) if where.endswith(".py") or os.sep in where else _imported_module(where)
@@ -140,13 +149,13 @@ class Source:
                     found=f"{type(found).__name__}: {found!r}"[:200],
                     expected="a torch.nn.Module class, a function that returns a module, or a module",
                 )
-            config = self.config
-            if config is None:
-                made = _called(found, self.text, found)
-            elif isinstance(found, type) and issubclass(found, ModelPT):
+            of_ours = isinstance(found, type) and issubclass(found, ModelPT)
+            config = self._seeded(found) if of_ours else self.config
+            if of_ours and config is not None:
                 made = _called(found, self.text, lambda: found.from_config(config, trust=self.trust))
             else:
-                made = _called(found, self.text, lambda: found(**_keywords(config)))
+                keywords = _keywords(self.config) if self.config is not None else {}
+                made = _called(found, self.text, lambda: found(**keywords))
         elif self.config is not None:
             raise OptionError("a module that is made already takes no config", where="--config", found=self.text)
         if not isinstance(made, torch.nn.Module):
@@ -158,6 +167,20 @@ class Source:
                 expected="a torch.nn.Module",
             )
         return made
+
+    def _seeded(self, found: type) -> Path | Config | None:
+        """The config; of a family that seeds itself, with the seed in its place."""
+        from torchport.models._config import as_config
+        from torchport.models._trust import class_path
+        from torchport.models._zoo import family_of_target
+
+        family = family_of_target(class_path(found))
+        if self.seed is None or family is None or not family.seed:
+            return self.config
+        config = as_config(self.config)
+        inner = config["model"] if isinstance(config.get("model"), Mapping) else config
+        inner[family.seed] = self.seed
+        return config
 
     def _load_weights(self, module: torch.nn.Module, path: Path) -> None:
         from torchport.models._weights import copy_into, read_weights

@@ -72,7 +72,7 @@ class MelFrontEnd(nn.Module):
         self.filters: Tensor
         self.register_buffer("kernels", _fourier_kernels(window).float(), persistent=False)
         self.register_buffer(
-            "filters", mel_filters(sample_rate=sample_rate, window=window, bands=bands).float().t().contiguous(), persistent=False
+            "filters", mel_filters(sample_rate=sample_rate, window=window, bands=bands).float().unsqueeze(2), persistent=False
         )
 
     def frames(self, samples: Tensor) -> Tensor:
@@ -94,4 +94,5 @@ class MelFrontEnd(nn.Module):
         parts = torch.conv1d(waveform.unsqueeze(1), self.kernels, stride=[self.hop], padding=[self.padding])
         real, imaginary = parts.chunk(2, dim=1)
         power = real * real + imaginary * imaginary
-        return torch.matmul(power.transpose(1, 2), self.filters)
+        # A product of matrices would do, too, but torch.export asks there whether there is more than one frame, and the answer is frozen.
+        return torch.conv1d(power, self.filters).transpose(1, 2)

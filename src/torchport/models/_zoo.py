@@ -30,6 +30,7 @@ class Family:
         description: One sentence for the list.
         pretrained: Names that ``from_pretrained`` takes.
         aliases: Further values of ``target`` in a checkpoint's config that mean this class (``package.module.Class``).
+        seed: The setting of its config where random weights start; empty where the class takes torch's own random state.
 
     Example:
         >>> Family("tagger", "my_package.tagger:Tagger", "Part-of-speech tagger").target
@@ -41,6 +42,7 @@ class Family:
     description: str
     pretrained: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    seed: str = ""
 
     def __post_init__(self) -> None:
         module, _, name = self.path.partition(":")
@@ -90,18 +92,21 @@ for _family in (
         "torchport.models.alexnet:AlexNet",
         "Image classifier: five convolutions, three linear layers",
         pretrained=("alexnet-random", "alexnet-small-random"),
+        seed="seed",
     ),
     Family(
         "fastpitch",
         "torchport.models.fastpitch:FastPitch",
         "Text to mel spectrogram, with durations, pitch, speakers and pace",
         pretrained=("fastpitch-random", "fastpitch-multispeaker-random"),
+        seed="seed",
     ),
     Family(
         "speaker-encoder",
         "torchport.models.speaker_encoder:SpeakerEncoder",
         "Speech to a 256-number voice embedding, waveform in",
         pretrained=("speaker-encoder-en", "speaker-encoder-random"),
+        seed="seed",
     ),
 ):
     families.add(_family.name, _family)
