@@ -295,10 +295,10 @@ def test_torchscript_takes_a_waveform_and_equals_the_model(encoder, capture):
 
 def test_pt2_equals_the_model_down_to_one_sample(tmp_path):
     model = SpeakerEncoder({"hidden": 4, "embedding": 3, "layers": 1, "window": 32, "hop": 16, "mels": 4}).eval()
-    result = model.export(tmp_path / "m.pt2")
+    result = model.export(tmp_path / "m.pt2", input_example=model.input_example(max_dim=3))
     assert result.signature.symbols["waveform_time"].min == 1
     waveform, length = torch.rand(2, 1), torch.tensor([1, 1])
     with torchport.load(result.path) as run:
         torch.testing.assert_close(
-            torch.from_numpy(run(waveform=waveform, waveform_length=length)["embedding"]), model(waveform, length).detach()
+            torch.tensor(run(waveform=waveform, waveform_length=length)["embedding"]), model(waveform, length).detach()
         )
