@@ -279,7 +279,7 @@ def _first_proved(
         folder = directory / strategy
         folder.mkdir()
         try:
-            artifact, told = _attempt(strategy, prepared, options, format, folder, watch)
+            artifact, told = _attempt(strategy, prepared, reference, options, format, folder, watch)
             if not options.verify and not reference.must_check:
                 done("unproved")
                 return artifact, None, tuple(attempts), told
@@ -305,7 +305,7 @@ def _first_proved(
 
 
 def _attempt(
-    strategy: str, prepared: Prepared, options: ExportOptions, format: Format, folder: Path, watch: _Watch
+    strategy: str, prepared: Prepared, reference: Reference, options: ExportOptions, format: Format, folder: Path, watch: _Watch
 ) -> tuple[Artifact, tuple[str, ...]]:
     with watch.stage("capture", strategy), integration_for(prepared.module).capturing(prepared.module):
         captured = strategies[strategy].capture(prepared, format.form, options)
@@ -326,14 +326,16 @@ def _attempt(
         )
     with watch.stage("emit", format.name):
         artifact = format.write(captured, folder, options.output.stem, options, _metadata(prepared, captured))
-    return artifact, tuple(_decided_by_size(captured))
+    return artifact, tuple(_decided_by_size(captured, reference))
 
 
-def _decided_by_size(captured: Captured) -> Iterator[str]:
-    """Branches that were taken by a size: at sizes that nobody tried, the model may take the other one."""
+def _decided_by_size(captured: Captured, reference: Reference) -> Iterator[str]:
+    """Branches that were taken by a size, at all sizes that were tried: at others, the model may take the other one."""
     for one in captured.evidence:
-        if "Python boolean" in one.message and one.file and one.line and not is_only_a_check(one.file, one.line):
-            yield f"weak: only the branch of the traced size is in the file ({Path(one.file).name}:{one.line}): {one.message}"
+        file, line = one.file or "", one.line or 0
+        tried = (file, line) in reference.lines_both_ways
+        if "Python boolean" in one.message and file and line and not tried and not is_only_a_check(file, line):
+            yield f"weak: only the branch of the traced size is in the file ({Path(file).name}:{line}): {one.message}"
 
 
 def _order(options: ExportOptions, format: Format) -> tuple[str, ...]:

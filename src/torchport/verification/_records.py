@@ -28,6 +28,7 @@ class Case:
         outputs: The model's outputs by name.
         seed: What the inputs were made with.
         label: What the case is when it is not of the covering set (``"example"``, ``"check_trace[1]"``).
+        turned: File and line of the decisions on sizes that go another way here than at the traced sizes.
     """
 
     sizes: Mapping[str, int]
@@ -35,6 +36,7 @@ class Case:
     outputs: Mapping[str, Array] = field(repr=False)
     seed: int = 0
     label: str = ""
+    turned: frozenset[tuple[str, int]] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import linecache
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -206,6 +208,7 @@ class _Prover:
         self.reference = reference
         self.options = options
         self.feeds = feeds
+        self.tried: list[Case] = []
         self.results: list[CaseResult] = []
         self.findings: list[Finding] = []
         self.notes: list[str] = []
@@ -218,11 +221,27 @@ class _Prover:
             self.findings.extend(self._check_ports(session))
         for index, case in enumerate(self.reference.cases):
             if self.options.verify or case.label:
-                result = self._check_case(session, case, stated=self._stated(index))
-                self.results.append(result)
-                self.findings.extend(result.findings)
+                self.results.append(self._check_case(session, case, stated=self._stated(index)))
+                self.tried.append(case)
+        self._name_decisions()
+        self.findings.extend(finding for result in self.results for finding in result.findings)
         if self.options.verify:
             self._check_refusals(session)
+
+    def _name_decisions(self) -> None:
+        """Where the cases that differ are those at which a decision on a size goes another way, that decision is the cause."""
+        wrong = [case.turned for case, result in zip(self.tried, self.results, strict=True) if result.findings]
+        right = [case.turned for case, result in zip(self.tried, self.results, strict=True) if not result.findings]
+        places = sorted(frozenset.intersection(*wrong) - frozenset().union(*right)) if wrong else []
+        if not places:
+            return
+        file, line = places[0]
+        source = linecache.getline(file, line).strip()
+        where = f"{Path(file).name}:{line}" + (f" (`{source}`)" if source else "")
+        for index, result in enumerate(self.results):
+            if result.findings:
+                cause = f"{where} decides by a size, otherwise at {sizes_text(result.sizes)}: the file holds one way only"
+                self.results[index] = replace(result, findings=tuple(replace(one, cause=cause) for one in result.findings))
 
     def _check_ports(self, session: Session) -> list[Finding]:
         inputs, outputs = session.inputs, session.outputs

@@ -6,7 +6,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from torchport.ports import Signature
 from torchport.verification._memory import hand_back
 from torchport.verification._records import Array, Case, Refusal, sizes_text
 from torchport.verification.arrays import to_arrays, to_tensor
+from torchport.verification.asking import Asker, Settled
 from torchport.verification.comparison import compare
+from torchport.verification.forks import lines_both_ways, lines_turned
 from torchport.verification.noise import Call, Noise, measure_noise
 from torchport.verification.outputs import settle_outputs
-from torchport.verification.refusals import Asker, Settled, settle_sizes
+from torchport.verification.refusals import settle_sizes
 from torchport.verification.runtimes._base import shortened
 from torchport.verification.sizes import cover, traced_sizes
 from torchport.verification.tolerance import WEAK, tolerance_of
@@ -46,6 +48,7 @@ class Reference:
         output_example_case: The index in ``cases`` of what ``output_example`` answers.
         must_check: The caller asked for the example to be checked (``check_trace``, ``output_example``), whatever ``verify`` says.
         notes: What the user should know.
+        lines_both_ways: File and line of decisions on sizes that the cases take both ways.
         cpu_seconds: CPU time it took.
         call: The model; it answers as the reference only while nothing has prepared it, so `answers_as_before` comes first.
     """
@@ -63,6 +66,7 @@ class Reference:
     output_example_case: int = 0
     must_check: bool = False
     notes: tuple[str, ...] = ()
+    lines_both_ways: frozenset[tuple[str, int]] = frozenset()
     cpu_seconds: float = 0.0
     call: Call | None = field(default=None, repr=False, compare=False)
 
@@ -120,6 +124,7 @@ def take_reference(
     with _seeded(0):
         traced = traced_sizes(signature, {name: tensor.shape for name, tensor in example.items()})
         first = _run_example(asker, example, traced, "example")
+        decided = asker.decided[tuple(traced.items())]
         settled = Settled(signature, traced)
         if options.verify:
             settled = settle_sizes(asker, signature, traced, least=least, forgiving=bool(further_examples))
@@ -128,6 +133,7 @@ def take_reference(
         if given_example is not None and any(not torch.equal(given_example[name], example[name]) for name in example):
             given = [_run_example(asker, given_example, _sizes(settled, given_example), "input_example")]
     cases = [_renamed(first, settled.traced), *settled.cases, *given, *examples]
+    cases = [replace(case, turned=lines_turned(asker.decided.get(tuple(case.sizes.items()), {}), decided)) for case in cases]
     stated = None if output_example is None else to_arrays(output_example)
     place = 1 + len(settled.cases) if given else 0
     if stated is not None:
@@ -151,6 +157,7 @@ def take_reference(
         output_example_case=place,
         must_check=bool(options.check_trace) or stated is not None,
         notes=(*settled.notes, *notes, *_noise_notes(noise), *_power_notes(cases)),
+        lines_both_ways=lines_both_ways(asker.decided),
         cpu_seconds=time.process_time() - start,
         call=call,
     )
@@ -190,7 +197,7 @@ def _renamed(case: Case, sizes: Mapping[str, int]) -> Case:
 
 def _run_example(asker: Asker, example: Mapping[str, torch.Tensor], sizes: Mapping[str, int], label: str) -> Case:
     try:
-        outputs = to_arrays(asker.run(example))
+        outputs = to_arrays(asker.watched(example, tuple(sizes.items())))
     except TorchportError:
         raise
     except Exception as error:

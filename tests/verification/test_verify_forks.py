@@ -1,0 +1,199 @@
+"""Decisions on sizes: every way that a model can take is tried, or its sizes are not promised."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import nn
+
+import torchport
+from torchport.errors import ProofError
+from torchport.verification._records import sizes_text
+from torchport.verification.forks import ForkWatch, forks, lines_both_ways, next_sizes
+
+X = {"x": "batch time 4"}
+
+
+class Deciding(nn.Module):
+    """Doubles its input, or triples it where ``rule`` says so."""
+
+    def __init__(self, rule):
+        super().__init__()
+        self.rule = rule
+
+    def forward(self, x):
+        if self.rule(x):
+            return x * 3
+        return x * 2
+
+
+RULES = {
+    "time past a threshold": (lambda x: x.shape[1] > 150, "time 151"),
+    "batch past a threshold": (lambda x: x.size(0) >= 16, "batch 16"),
+    "frames past a threshold": (lambda x: (x.shape[1] + 3) // 4 > 40, "time 1[56]"),
+    "a multiple": (lambda x: x.shape[1] % 16 == 0, "time (16|32|48|112)"),
+    "a remainder": (lambda x: -x.size(1) % 7 == 6, "time "),
+    "a product": (lambda x: x.shape[0] * x.shape[1] > 300, "(batch|time) "),
+    "one size": (lambda x: x.shape[1] == 50, "time 50"),
+    "a quotient": (lambda x: x.shape[1] / 2 > 77.5, "time 15"),
+    "the greater": (lambda x: max(x.shape[1], 90) > 90, "time (9|112)"),
+    "a few sizes": (lambda x: x.shape[1] in (77, 200), "time (77|200)"),
+    "elements": (lambda x: x.numel() > 900, "(batch|time) "),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_decision_that_a_trace_freezes_is_seen_at_a_size_of_the_other_way(tmp_path, name):
+    rule, sizes = RULES[name]
+    with pytest.raises(ProofError) as caught:
+        torchport.export(Deciding(rule), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X, strategy="trace")
+    (finding, *_) = caught.value.proof.findings
+    assert re.search(sizes, sizes_text(finding.sizes))
+    assert "test_verify_forks.py:" in finding.cause
+    assert "the file holds one way only" in finding.cause
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "ts", "pt2"])
+def test_no_format_is_handed_over_with_one_way_only(tmp_path, suffix):
+    class Both(nn.Module):
+        def forward(self, x):
+            if x.shape[1] < 500:
+                return x * 2
+            return x * 3
+
+    path = tmp_path / f"m.{suffix}"
+    if suffix != "ts":
+        with pytest.raises(ProofError, match="time 500"):
+            torchport.export(Both(), path, input_example=torch.randn(3, 37, 4), input_types=X)
+        return
+    torchport.export(Both(), path, input_example=torch.randn(3, 37, 4), input_types=X)
+    x = torch.randn(1, 501, 4)
+    with torchport.load(path) as loaded:
+        torch.testing.assert_close(torch.tensor(next(iter(loaded({"x": x}).values()))), x * 3)
+
+
+def test_a_decision_whose_ways_agree_is_no_fault(tmp_path):
+    class Agreeing(nn.Module):
+        def forward(self, x):
+            return x * 2 if x.shape[1] < 200 else x + x
+
+    result = torchport.export(Agreeing(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X)
+    assert any(case.sizes["time"] >= 200 for case in result.proof.cases)
+    assert not any("weak" in note for note in result.notes)
+
+
+def test_where_the_model_refuses_past_a_threshold_the_range_ends_there(tmp_path):
+    class Limited(nn.Module):
+        def forward(self, x):
+            if x.shape[1] > 700:
+                raise ValueError("too long")
+            return x * 2
+
+    with pytest.raises(ProofError, match=r"time\{max=700\}"):
+        torchport.export(Limited(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X)
+    declared = torchport.export(
+        Limited(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types={"x": "batch time{max=700} 4"}
+    )
+    assert declared.proof.ok
+    script = torchport.export(Limited(), tmp_path / "m.ts", input_example=torch.randn(3, 37, 4), input_types=X)
+    assert script.proof.ranges == {"time": (1, 700)}
+
+
+def test_sizes_past_a_threshold_too_large_to_run_are_not_promised(tmp_path):
+    class Far(nn.Module):
+        def forward(self, x):
+            return x * 2 if x.shape[1] < 10**9 else x * 3
+
+    result = torchport.export(Far(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X)
+    low, high = result.proof.ranges["time"]
+    assert low == 1
+    assert 10**9 - 10 < high < 10**9
+    assert any("too large to be tried" in note for note in result.notes)
+
+
+def watched(model, *shapes):
+    seen = {}
+    for shape in shapes:
+        with ForkWatch() as watch:
+            model(torch.zeros(shape))
+        seen[("batch", shape[0]), ("time", shape[1])] = watch.decisions
+    return seen
+
+
+SHAPES = [(3, 37, 4), (1, 1, 4), (2, 12, 4), (5, 46, 4), (1, 112, 4)]
+
+
+def test_a_loop_is_one_decision():
+    def model(x):
+        for step in range(x.shape[1]):
+            if step <= x.shape[1] - 200:
+                return x
+        return x
+
+    assert len(forks(watched(model, *SHAPES))) == 1
+
+
+def test_a_decision_that_sizes_do_not_move_is_left_alone():
+    def model(x):
+        return x if x.shape[2] == 4 and x.dim() == 3 and x.shape[0] == x.clone().shape[0] else -x
+
+    assert forks(watched(model, *SHAPES)) == []
+
+
+def test_one_line_used_twice_is_two_decisions():
+    def long(size):
+        return size > 100
+
+    def model(x):
+        return (x, long(x.shape[1]), long(x.shape[0]))
+
+    seen = watched(model, *SHAPES)
+    assert [fork.outcome for fork in forks(seen)] == [False]  # the batch; the time went both ways
+    assert lines_both_ways(seen) == frozenset()
+
+
+@given(threshold=st.integers(1, 4999), strict=st.booleans(), stride=st.integers(1, 8))
+def test_the_other_side_of_any_threshold_is_found_in_a_few_sizes(threshold, strict, stride):
+    def way(frames):
+        return frames > threshold if strict else frames >= threshold
+
+    def model(x):
+        return way(x.shape[1] // stride)
+
+    assume(way(5000 * stride) and not way(1 // stride))
+    seen, pending = {}, list(SHAPES)
+    while pending:
+        seen |= watched(model, pending.pop())
+        if not pending and (found := forks(seen)):
+            times = (sizes["time"] for sizes in next_sizes(found[0], {"batch": 1, "time": 37}, {"batch": 1, "time": 1}))
+            pending.append((1, next(time for time in times if (("batch", 1), ("time", time)) not in seen), 4))
+    assert len(seen) <= len(SHAPES) + 5
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["+", "-", "*", "//", "%", "/", "**0*"]))
+def test_watched_sizes_count_like_plain_ones(a, b, operation):
+    with ForkWatch():
+        size = torch.zeros(a, 0).shape[0]
+    for text in (f"size {operation} b", f"b {operation} size", f"-size {operation} b"):
+        watched_value, plain = (eval(text, {"size": one, "b": b}) for one in (size, a))
+        assert watched_value == plain
+        assert isinstance(watched_value, type(plain))
+    assert hash(size) == hash(a)
+    assert f"{size}" == f"{a}"
+    assert (size < b, size <= b, size == b, size != b, bool(size)) == (a < b, a <= b, a == b, a != b, bool(a))
+    assert size != "a"
+
+
+def test_a_watched_size_that_is_kept_becomes_a_plain_number_in_a_copy():
+    with ForkWatch():
+        size = torch.zeros(3).shape[0]
+    assert type(pickle.loads(pickle.dumps(size))) is int
+    assert type(copy.deepcopy(size)) is int
+    assert type(copy.copy(size / 2)) is float
