@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -106,7 +107,8 @@ def _example(module: object) -> Any:
     """The model's own example, whether its hook takes ``max_batch`` and ``max_dim`` or not."""
     if not defines(module, "input_example"):
         return None
-    hook = getattr(module, "input_example", None)
+    static = inspect.getattr_static(module, "input_example")
+    hook = None if isinstance(static, (property, functools.cached_property)) else getattr(module, "input_example", None)
     needed: dict[str, int] = {}
     if callable(hook):
         asked = {"max_batch": 3, "max_dim": 37}

@@ -20,6 +20,7 @@ TorchportError
 ├── RuntimeFailure                      the artifact's runtime refused, crashed or hung
 │   └── NoAnswerError (TimeoutError)    it did not answer in time
 ├── ProofError                          the artifact is not equal to the model
+├── NotExportableError (AssertionError) a test asserts that a model can be exported, and it cannot
 ├── ArchiveError (ValueError)           a checkpoint is broken or hostile
 │   └── UntrustedClassError             the config names a class that is not registered
 ├── UnknownModelError (ValueError)      no such pretrained model
@@ -37,6 +38,7 @@ __all__ = [
     "HookError",
     "MissingDependencyError",
     "NoAnswerError",
+    "NotExportableError",
     "OpsetError",
     "OptionError",
     "OptionTypeError",
@@ -212,6 +214,18 @@ class ProofError(TorchportError):
     stage = "verify"
     exit_code = 3
     proof: object = None
+    rejected: object = None
+    """With ``keep_rejected``: the artifact that failed, and what it was held against (`torchport.result.Rejected`)."""
+
+
+class NotExportableError(TorchportError, AssertionError):
+    """A test asserts that a model can be exported, and it cannot. ``failures`` holds one record for each format that failed."""
+
+    stage = "test"
+    failures: tuple[object, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join([super().__str__(), *(f"  {line}" for one in self.failures for line in str(one).splitlines())])
 
 
 class ArchiveError(TorchportError, ValueError):

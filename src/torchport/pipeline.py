@@ -24,7 +24,7 @@ from torchport.errors import CaptureError, FrozenDecisionError, OptionError, Pro
 from torchport.integrations import integration_for
 from torchport.ports.calling import FlatCall
 from torchport.prepare import Prepared, Swap, kept_as_found, run_prepare_hooks, swap_modules
-from torchport.result import Attempt, Exported, ExportResult
+from torchport.result import Attempt, Exported, ExportResult, Rejected
 from torchport.verification import Proof, Reference, prove
 
 if TYPE_CHECKING:
@@ -288,9 +288,10 @@ def _first_proved(
             proof.raise_if_failed()
         except ProofError as error:
             done("rejected", error.message)
+            if options.keep_rejected and not any(isinstance(one, ProofError) for one in errors):  # the file that the error is about
+                kept = _keep_rejected(artifact, options.output)
+                error.rejected = Rejected(prepared.module, dataclasses.replace(artifact, paths=kept), reference, options, feeds)
             errors.append(error)
-            if options.keep_rejected:
-                _keep_rejected(artifact, options.output)
         except FrozenDecisionError as error:
             done("refused", error.message)
             errors.append(error)
@@ -369,10 +370,13 @@ def _weight_feeds(module: torch.nn.Module, options: ExportOptions) -> dict[str, 
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
 
 
-def _keep_rejected(artifact: Artifact, output: Path) -> None:
+def _keep_rejected(artifact: Artifact, output: Path) -> tuple[Path, ...]:
+    kept = []
     for path in artifact.paths:
         extra = path.name.removeprefix(artifact.path.name)
-        shutil.copyfile(path, output.with_name(f"{output.name}{extra}.rejected"))
+        kept.append(output.with_name(f"{output.name}{extra}.rejected"))
+        shutil.copyfile(path, kept[-1])
+    return tuple(kept)
 
 
 def _worst(errors: list[TorchportError], attempts: list[Attempt]) -> TorchportError:

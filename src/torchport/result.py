@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from torchport.ports import Signature
 
 if TYPE_CHECKING:
+    import torch
+
+    from torchport._options import ExportOptions
     from torchport.emit import Artifact
     from torchport.prepare import Swap
-    from torchport.verification import Proof
+    from torchport.verification import Proof, Reference
 
-__all__ = ["Attempt", "ExportResult", "Exported"]
+__all__ = ["Attempt", "ExportResult", "Exported", "Rejected"]
 
 
 @dataclass(frozen=True)
@@ -145,3 +148,22 @@ class ExportResult:
     def to_dict(self) -> dict[str, Any]:
         """The record as plain values, for JSON."""
         return {"artifacts": [part.to_dict() for part in self.parts]}
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An artifact that failed its proof and was kept, with all that it takes to hold it against the model again.
+
+    Attributes:
+        module: The model, or the subnet.
+        artifact: The files, where they were kept.
+        reference: What the untouched model answers; its ``call`` is the model, put back.
+        options: The options of the export.
+        feeds: Weights that the artifact takes as inputs.
+    """
+
+    module: torch.nn.Module
+    artifact: Artifact
+    reference: Reference
+    options: ExportOptions
+    feeds: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -7,13 +7,13 @@ import importlib
 import importlib.util
 import os
 import sys
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from torchport._frames import last_line
 from torchport.errors import ArchiveError, OptionError, TorchportError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _called(subject: Any, text: str, make: Callable[[], Any]) -> Any:
         raise OptionError(
             f"{name} could not be made: {type(error).__name__}: {error}",
             stage="load",
-            where=_last_line(error) or text,
+            where=last_line(error) or text,
             hint="give it defaults, or name a function that makes it (file.py:make_model), or pass --config file.yaml",
         ) from error
 
@@ -285,7 +285,7 @@ def _imported(where: str, load: Callable[[], Any]) -> None:
     except ModuleNotFoundError as error:
         own = error.name is not None and (where == error.name or where.startswith(f"{error.name}."))
         message = f"there is no Python module {where!r}" if own else f"SOURCE imports a module that is not installed: {error.name}"
-        raise OptionError(message, stage="load", where=_last_line(error) or where, expected=_FORMS if own else None) from error
+        raise OptionError(message, stage="load", where=last_line(error) or where, expected=_FORMS if own else None) from error
     except SyntaxError as error:
         line = f"{error.filename}:{error.lineno}"
         raise OptionError(
@@ -294,15 +294,5 @@ def _imported(where: str, load: Callable[[], Any]) -> None:
     except (Exception, SystemExit) as error:
         what = "SOURCE exits while it is imported" if isinstance(error, SystemExit) else f"SOURCE raised {type(error).__name__}: {error}"
         raise OptionError(
-            what, stage="load", where=_last_line(error) or where, hint='what a script does belongs under `if __name__ == "__main__":`'
+            what, stage="load", where=last_line(error) or where, hint='what a script does belongs under `if __name__ == "__main__":`'
         ) from error
-
-
-def _last_line(error: BaseException) -> str | None:
-    """The user's line that raised: the innermost one that is neither torchport's nor Python's import machinery."""
-    frames: Sequence[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
-    skipped = (str(Path(__file__).parents[1]), importlib.__file__, "<frozen")
-    for frame in reversed(frames):
-        if not frame.filename.startswith(skipped) and "site-packages" not in frame.filename:
-            return f"{frame.filename}:{frame.lineno}"
-    return None

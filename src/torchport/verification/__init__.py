@@ -8,6 +8,7 @@ from torchport.verification.proof import Proof, prove
 from torchport.verification.reference import Reference, take_reference
 from torchport.verification.runtimes import PortInFile, Runtime, Session, open_artifact, runtime_for, runtimes
 from torchport.verification.sizes import cover
+from torchport.verification.smallest import smallest_failure
 from torchport.verification.tolerance import tolerance_of
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Reference",
     "prove",
     "Proof",
+    "smallest_failure",
     "Case",
     "CaseResult",
     "Finding",

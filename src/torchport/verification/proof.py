@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import time
 from collections.abc import Mapping
@@ -164,7 +165,7 @@ def prove(
             examples are checked, within ``check_tolerance``.
         feeds: Constant inputs: the weights of an artifact exported with ``export_params=False``.
         timeout: Seconds for loading and for each answer, where the runtime has a process of its own.
-        session: An opened artifact, instead of opening it.
+        session: An opened artifact, instead of opening it; it stays open.
 
     Returns:
         The proof; it may have failed. A runtime that refuses, crashes or hangs is a finding.
@@ -183,7 +184,7 @@ def prove(
     except RuntimeFailure as error:
         prover.findings.append(_failure(error, {}))
     else:
-        with opened:
+        with opened if session is None else contextlib.nullcontext():
             prover.run(opened)
     return Proof(
         artifact=artifact.path.name,

@@ -1,0 +1,312 @@
+"""`pytest --exportables`: what becomes a test, what it says, and that suites without the option notice nothing."""
+
+import os
+import subprocess
+import sys
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import hypothesis  # noqa: F401 - its plugin imports it in every inner run, otherwise
+import pytest
+import torch
+from suite_models import Limited
+
+from torchport.testing import NotExportableError, assert_exportable
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = ("-p", "torchport.testing.plugin")
+
+HEAD = """
+import torch
+from torchport import Exportable
+
+class Sum(torch.nn.Module, Exportable):
+    input_types = {"x": ("batch time", "float32")}
+    output_types = {"y": ("batch", "float32")}
+
+    def forward(self, x):
+        return x.sum(1)
+"""
+LIMITED = """
+class Limited(Sum):
+    def forward(self, x):
+        return x.sum(1) if x.shape[1] <= 40 else x.sum(1) + 1
+"""
+WIDE = """
+class Wide(torch.nn.Module, Exportable):
+    input_types = {"x": ("batch width", "float32")}
+    output_types = {"y": ("batch width", "float32")}
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(width))
+
+    def forward(self, x):
+        return x * self.weight.sum()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm():
+    """What an export imports on its way is imported now: pytester forgets modules that came while it ran, and torch takes that badly."""
+    assert_exportable(torch.nn.Linear(2, 2), input_types={"input": ("batch 2", "float32")})
+    with pytest.raises(NotExportableError):
+        assert_exportable(Limited(), ".onnx")
+
+
+@pytest.fixture
+def package(pytester, monkeypatch):
+    """Makes the package ``pack`` with a module ``models``, and runs pytest over it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+
+    class Package:
+        def write(self, **files):
+            pytester.mkpydir("pack")
+            for name, text in files.items():
+                path = pytester.path / "pack" / f"{name.replace('__', '/', 1) if not name.startswith('__') else name}.py"
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text)
+                if path.parent.name != "pack":
+                    (path.parent / "__init__.py").touch()
+            return self
+
+        def run(self, *args, target="pack", formats="onnx"):
+            return pytester.runpytest_inprocess(*PLUGIN, f"--exportables={target}", f"--exportables-formats={formats}", *args)
+
+    yield Package()
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in ("pack", "alone"):
+            del sys.modules[name]
+
+
+def test_every_exportable_class_becomes_a_test(package):
+    result = package.write(models=HEAD + LIMITED).run("-v")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["pack.models::Sum[[]onnx[]]*PASSED*", "pack.models::Limited[[]onnx[]]*FAILED*"])
+
+
+def test_each_format_is_a_test(package):
+    result = package.write(models=HEAD).run("--collect-only", "-q", formats="onnx,.ts,exported_program")
+    result.stdout.fnmatch_lines(
+        ["pack.models::Sum[[]onnx[]]", "pack.models::Sum[[]ts[]]", "pack.models::Sum[[]pt2[]]", "3 tests collected*"]
+    )
+
+
+def test_a_failure_is_told_in_a_few_lines_with_the_smallest_sizes(package):
+    result = package.write(models=HEAD + LIMITED).run("-k", "Limited")
+    result.stdout.fnmatch_lines(
+        [
+            "*Limited[[]onnx[]] of pack.models*",
+            "test: Limited cannot be exported to .onnx",
+            "*smallest failing sizes: batch=1, time=41",
+            "*port*sizes*worst element*",
+            "FAILED pack.models::Limited[[]onnx[]]*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    assert len(result.outlines) < 25
+
+
+def test_tests_of_the_suite_run_too_and_a_marker_selects(package, pytester):
+    pytester.makepyfile(test_own="def test_own(): pass")
+    package.write(models=HEAD)
+    package.run().assert_outcomes(passed=2)
+    package.run("-m", "exportable", "--strict-markers").assert_outcomes(passed=1, deselected=1)
+
+
+def test_the_whole_package_is_walked_but_not_what_it_imports(package):
+    files = {"models": HEAD, "zoo__deep": HEAD, "other": "from pack.models import Sum", "__main__": "raise SystemExit('run')"}
+    result = package.write(**files).run("--collect-only", "-q")
+    result.stdout.fnmatch_lines(["pack.models::Sum[[]onnx[]]", "pack.zoo.deep::Sum[[]onnx[]]", "2 tests collected*"])
+
+
+def test_plain_modules_with_input_types_count_and_others_do_not(package):
+    typed = HEAD.replace(", Exportable)", ")")
+    result = package.write(models=typed + "class Plain(torch.nn.Linear): pass\nclass NoModule(Exportable): pass\n").run(
+        "--collect-only", "-q"
+    )
+    result.stdout.fnmatch_lines(["pack.models::Sum[[]onnx[]]", "1 test collected*"])
+
+
+def test_classes_that_are_no_models_by_themselves_are_left_out_and_named(package):
+    code = """
+import abc
+class Base(torch.nn.Module, Exportable): pass
+class Abstract(Sum, abc.ABC):
+    @abc.abstractmethod
+    def width(self): ...
+"""
+    result = package.write(models=HEAD + code).run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["exportables: left out pack.models.Base (no forward)", "exportables: left out pack.models.Abstract (abstract)"]
+    )
+
+
+def test_a_class_that_cannot_be_made_fails_with_what_to_do(package):
+    result = package.write(models=HEAD + WIDE).run()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*Wide could not be made: TypeError: *'width'*", "*try: *exportable_instances*pytest_torchport_make*"])
+
+
+def test_a_conftest_makes_instances_and_leaves_classes_out(package, pytester):
+    pytester.makeconftest("""
+        import pytest
+        def pytest_torchport_make(cls):
+            if cls.__name__ == "Wide":
+                return {"small": cls(2), "wide": cls(40)}
+            if cls.__name__ == "Limited":
+                pytest.skip("known to be limited")
+    """)
+    result = package.write(models=HEAD + WIDE + LIMITED).run("-rs")
+    result.assert_outcomes(passed=2, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*known to be limited"])
+
+
+def test_a_class_gives_its_own_instances_and_a_failing_one_is_named(package):
+    code = """
+    @classmethod
+    def exportable_instances(cls):
+        yield cls(2)
+        broken = cls(3)
+        broken.forward = lambda x: x * int(x.shape[1])
+        yield broken
+"""
+    result = package.write(models=HEAD + WIDE + code).run("-k", "Wide")
+    result.assert_outcomes(failed=1, deselected=1)
+    result.stdout.fnmatch_lines(
+        ["test: 1 of 2 instances of Wide cannot be exported to .onnx", "  1: .onnx: *", "*smallest failing sizes: batch=1, width=*"]
+    )
+
+
+@pytest.mark.parametrize("made", ["3", "'text'", "[]", "{'a': 3}"])
+def test_what_is_no_instance_is_refused(package, made):
+    code = f"\n    @classmethod\n    def exportable_instances(cls):\n        return {made}\n"
+    result = package.write(models=HEAD + code).run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Sum.exportable_instances makes no model*", "*expected: a torch.nn.Module, a list of them*"])
+
+
+def test_a_module_that_cannot_be_imported_is_a_failure(package):
+    result = package.write(models=HEAD, broken="import torch\nraise ValueError('no luck')\n", typo="import pack.nothing").run()
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*pack.broken cannot be imported: ValueError: no luck",
+            "*where: *broken.py:2",
+            "*pack.typo cannot be imported: ModuleNotFoundError*",
+        ]
+    )
+
+
+def test_a_module_whose_optional_package_is_missing_is_skipped_with_the_reason(package):
+    result = package.write(models=HEAD, extra="import no_such_package_anywhere").run("-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*extra.py*pack.extra needs no_such_package_anywhere, which is not installed"])
+
+
+def test_an_error_that_nobody_expected_keeps_its_traceback(package, pytester):
+    pytester.makeconftest("def pytest_torchport_make(cls):\n    raise BaseException('out of the blue')\n")
+    result = package.write(models=HEAD).run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*raise BaseException('out of the blue')*"])
+
+
+@pytest.mark.parametrize("target", ["./pack", "pack/models.py", "pack.models", "pack,pack.models"])
+def test_packages_go_by_name_or_path(package, target):
+    result = package.write(models=HEAD).run("--collect-only", "-q", target=target)
+    result.stdout.fnmatch_lines(["pack.models::Sum[[]onnx[]]", "1 test collected*"])
+
+
+def test_a_single_file_will_do(package, pytester):
+    (pytester.path / "alone.py").write_text(HEAD)
+    package.run(target="alone.py").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("target", ["nowhere", "./nowhere", "no-name", "missing.py"])
+def test_a_package_that_is_not_there_is_a_usage_error(package, target):
+    result = package.run(target=target)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --exportables: declare: there is no such package*"])
+
+
+def test_nothing_to_test_is_a_usage_error(package):
+    result = package.write(models="import torch\nfrom torchport import Exportable\nclass B(torch.nn.Module, Exportable): pass").run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --exportables: pack has no exportable class; left out pack.models.B (no forward)"])
+
+
+def test_an_unknown_format_is_a_usage_error(package):
+    result = package.write(models=HEAD).run(formats="onx")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --exportables: declare: no format has the extension '.onx'"])
+
+
+def test_warnings_as_errors_and_reports_to_files_work(package, pytester):
+    result = package.write(models=HEAD + LIMITED).run("-W", "error", "--junitxml=report.xml", formats="onnx,ts")
+    result.assert_outcomes(passed=3, failed=1)
+    cases = ElementTree.parse(pytester.path / "report.xml").findall(".//testcase")
+    assert [case.get("name") for case in cases] == ["Sum[onnx]", "Sum[ts]", "Limited[onnx]", "Limited[ts]"]
+
+
+def test_last_failed_runs_what_failed(package):
+    package.write(models=HEAD + LIMITED)
+    package.run().assert_outcomes(passed=1, failed=1)
+    package.run("--lf").assert_outcomes(failed=1, deselected=1)
+
+
+def test_the_fixture_asserts(pytester):
+    pytester.makepyfile(HEAD + "\ndef test_sum(assert_exportable):\n    assert list(assert_exportable(Sum(), '.onnx')) == ['.onnx']\n")
+    pytester.runpytest_inprocess(*PLUGIN).assert_outcomes(passed=1)
+
+
+def test_a_failed_assertion_in_a_test_ends_its_traceback_there(pytester):
+    pytester.makepyfile(HEAD + LIMITED + "\ndef test_it(assert_exportable):\n    assert_exportable(Limited(), '.onnx')\n")
+    result = pytester.runpytest_inprocess(*PLUGIN)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([">*assert_exportable(Limited(), '.onnx')", "E*smallest failing sizes: batch=1, time=41"])
+    result.stdout.no_fnmatch_line("*pipeline.py*")
+
+
+def fresh(folder, *args, **environment):
+    """pytest in a fresh process, as a user starts it."""
+    code = "import sys, pytest; code = pytest.main(sys.argv[1:]); print('torch imported:', 'torch' in sys.modules); sys.exit(code)"
+    path = os.pathsep.join([str(folder), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    full = {**os.environ, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "", "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run([sys.executable, "-c", code, *args], cwd=folder, env=full, capture_output=True, text=True, timeout=200)
+
+
+@pytest.fixture
+def installed(pytester):
+    """A suite beside the metadata that an installed torchport has."""
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
+    metadata = pytester.mkdir("torchport_plugin-1.dist-info")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: torchport-plugin\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[pytest11]\n" + "".join(f"{name} = {value}\n" for name, value in points.items()))
+    pytester.makepyfile(test_own="def test_own(): pass")
+    return pytester.path
+
+
+def test_a_suite_without_the_option_does_not_import_torch(installed):
+    done = fresh(installed, "--co", "-q", "--strict-markers", "-W", "error")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0] == "test_own.py::test_own"
+    assert "torch imported: False" in done.stdout
+    assert "--exportables" in fresh(installed, "--help").stdout
+
+
+def test_loading_the_plugin_by_hand_as_well_is_no_conflict(installed):
+    done = fresh(installed, "--co", "-q", "-p", "torchport.testing.plugin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    blocked = fresh(installed, "--co", "-q", "-p", "no:torchport.testing.plugin", "--exportables=x")
+    assert "unrecognized arguments" in blocked.stderr
+
+
+def test_the_tests_are_shared_by_two_workers(package, pytester):
+    package.write(models=HEAD + LIMITED)
+    done = fresh(pytester.path, *PLUGIN, "-p", "xdist", "-n", "2", "--exportables=pack", "--exportables-formats=onnx", "-q")
+    assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert "smallest failing sizes: batch=1, time=41" in done.stdout
+    assert "torch imported: False" in done.stdout  # the controller only hands out
