@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,8 +33,6 @@ def assert_exportable(
     input_types: Mapping[str, Any] | None = None,
     output_types: Mapping[str, Any] | None = None,
     dynamic_axes: Mapping[str, Any] | None = None,
-    contract: str | os.PathLike[str] | None = None,
-    update_contract: bool = False,
     **arguments: Any,
 ) -> dict[str, ExportResult]:
     """Asserts that ``model`` can be exported: each format is written to a temporary folder and proved equal to the model.
@@ -50,15 +47,13 @@ def assert_exportable(
         input_types: As for `torchport.export`.
         output_types: As for `torchport.export`.
         dynamic_axes: As for `torchport.export`.
-        contract: The snapshot of the artifact's contract to hold it against.
-        update_contract: Write the snapshot instead. The ``assert_exportable`` fixture takes it from ``--update-contracts``.
         **arguments: Further arguments of `torchport.export`; those that would take the proof away are refused.
 
     Returns:
         The result of each format, by extension. Its files are gone.
 
     Raises:
-        NotExportableError: An ``AssertionError``: a format could not be written, its proof failed, or it breaks the contract.
+        NotExportableError: An ``AssertionError``: a format could not be written, or its proof failed.
         OptionError: An argument is unusable.
 
     Example:
