@@ -7,15 +7,9 @@ import tomllib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-import hypothesis  # noqa: F401 - its plugin imports it in every inner run, otherwise
 import pytest
-import torch
-from suite_models import Limited
-
-from torchport.testing import NotExportableError, assert_exportable
 
 ROOT = Path(__file__).resolve().parents[2]
-PLUGIN = ("-p", "torchport.testing.plugin")
 
 HEAD = """
 import torch
@@ -47,38 +41,25 @@ class Wide(torch.nn.Module, Exportable):
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _warm():
-    """What an export imports on its way is imported now: pytester forgets modules that came while it ran, and torch takes that badly."""
-    assert_exportable(torch.nn.Linear(2, 2), input_types={"input": ("batch 2", "float32")})
-    with pytest.raises(NotExportableError):
-        assert_exportable(Limited(), ".onnx")
-
-
 @pytest.fixture
-def package(pytester, monkeypatch):
-    """Makes the package ``pack`` with a module ``models``, and runs pytest over it."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
+def package(pytester, inner):
+    """Makes the package ``pack``, and runs pytest over it."""
 
     class Package:
         def write(self, **files):
             pytester.mkpydir("pack")
             for name, text in files.items():
-                path = pytester.path / "pack" / f"{name.replace('__', '/', 1) if not name.startswith('__') else name}.py"
-                path.parent.mkdir(exist_ok=True)
-                path.write_text(text)
-                if path.parent.name != "pack":
+                path = pytester.path / "pack" / f"{name if name.startswith('__') else name.replace('__', '/')}.py"
+                if not path.parent.exists():
+                    path.parent.mkdir()
                     (path.parent / "__init__.py").touch()
+                path.write_text(text)
             return self
 
         def run(self, *args, target="pack", formats="onnx"):
-            return pytester.runpytest_inprocess(*PLUGIN, f"--exportables={target}", f"--exportables-formats={formats}", *args)
+            return inner(f"--exportables={target}", f"--exportables-formats={formats}", *args)
 
-    yield Package()
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("pack", "alone"):
-            del sys.modules[name]
+    return Package()
 
 
 def test_every_exportable_class_becomes_a_test(package):
@@ -257,11 +238,11 @@ def test_last_failed_runs_what_failed(package):
     package.run("--lf").assert_outcomes(failed=1, deselected=1)
 
 
-def test_a_failed_assertion_in_a_test_ends_its_traceback_there(pytester):
+def test_a_failed_assertion_in_a_test_ends_its_traceback_there(pytester, inner):
     pytester.makepyfile(
         HEAD + LIMITED + "\nfrom torchport.testing import assert_exportable\ndef test_it():\n    assert_exportable(Limited(), '.onnx')\n"
     )
-    result = pytester.runpytest_inprocess(*PLUGIN)
+    result = inner()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([">*assert_exportable(Limited(), '.onnx')", "E*smallest failing sizes: batch=1, time=41"])
     result.stdout.no_fnmatch_line("*pipeline.py*")
@@ -302,8 +283,9 @@ def test_loading_the_plugin_by_hand_as_well_is_no_conflict(installed):
 
 
 def test_the_tests_are_shared_by_two_workers(package, pytester):
-    package.write(models=HEAD + LIMITED)
-    done = fresh(pytester.path, *PLUGIN, "-p", "xdist", "-n", "2", "--exportables=pack", "--exportables-formats=onnx", "-q")
+    package.write(models=HEAD + WIDE)
+    options = ("-p", "torchport.testing.plugin", "-p", "xdist", "-n", "2", "--exportables=pack", "--exportables-formats=onnx", "-q")
+    done = fresh(pytester.path, *options)
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
-    assert "smallest failing sizes: batch=1, time=41" in done.stdout
+    assert "Wide could not be made: TypeError" in done.stdout
     assert "torch imported: False" in done.stdout  # the controller only hands out

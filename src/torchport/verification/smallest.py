@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from torchport._options import ExportOptions
 from torchport.verification._records import Array, Case
+from torchport.verification.asking import Asker
+from torchport.verification.forks import lines_turned
 from torchport.verification.proof import Proof, prove
 from torchport.verification.reference import Reference
-from torchport.verification.refusals import Asker
 from torchport.verification.runtimes import Session, open_artifact
 
 if TYPE_CHECKING:
@@ -61,11 +62,14 @@ def smallest_failure(
             return smallest_failure(proof, artifact, reference, options, feeds=feeds, session=opened)
     asker = Asker(reference.call, reference.example)
     found: dict[tuple[int, ...], Proof] = {}
+    asker.watched(reference.example, ())
+    as_traced = asker.decided[()]
 
     def fails(sizes: Mapping[str, int]) -> bool:
         case = asker.ask(reference.signature, sizes)
         if not isinstance(case, Case):
             return False
+        case = replace(case, turned=lines_turned(asker.decided[tuple(sizes.items())], as_traced))
         alone = replace(reference, cases=(case,), refusals=(), output_example=None)
         again = prove(artifact, alone, options, feeds=feeds, session=session)
         found[tuple(sizes.values())] = replace(again, findings=again.cases[0].findings)
