@@ -9,7 +9,7 @@ import torchport
 
 ROOT = Path(torchport.__file__).parent
 BASE = {"errors", "_frames", "_registry", "_optional", "_options", "_version"}
-ROOMS = ["ports", "prepare", "capture", "emit", "verification", "models", "integrations"]
+ROOMS = ["ports", "prepare", "capture", "emit", "verification", "contract", "models", "integrations"]
 FRONT = {"__main__", "testing", "_hooks", "_subject", "_onnx_module", "pipeline", "mixin", "result", "loading", "cli", "__init__"}
 ALIASES = {"types": "ports"}
 ALLOWED = {("models", "mixin")}

@@ -21,6 +21,7 @@ TorchportError
 │   └── NoAnswerError (TimeoutError)    it did not answer in time
 ├── ProofError                          the artifact is not equal to the model
 ├── NotExportableError (AssertionError) a test asserts that a model can be exported, and it cannot
+├── ContractError (ValueError)          a contract lock is broken, or of a version that is not known
 ├── ArchiveError (ValueError)           a checkpoint is broken or hostile
 │   └── UntrustedClassError             the config names a class that is not registered
 ├── UnknownModelError (ValueError)      no such pretrained model
@@ -33,6 +34,7 @@ __all__ = [
     "ArchiveError",
     "ArtifactExistsError",
     "CaptureError",
+    "ContractError",
     "EmitError",
     "FrozenDecisionError",
     "HookError",
@@ -226,6 +228,13 @@ class NotExportableError(TorchportError, AssertionError):
 
     def __str__(self) -> str:
         return "\n".join([super().__str__(), *(f"  {line}" for one in self.failures for line in str(one).splitlines())])
+
+
+class ContractError(TorchportError, ValueError):
+    """A contract lock is broken, or of a version that is not known here."""
+
+    stage = "load"
+    exit_code = 2
 
 
 class ArchiveError(TorchportError, ValueError):

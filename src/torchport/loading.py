@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ import torch
 from torchport._hooks import read_hooks, read_subnets
 from torchport._options import ExportOptions
 from torchport._subject import declare, reference_of
-from torchport.emit import Artifact, format_for, read_metadata
+from torchport.emit import Artifact, format_for, read_metadata, stored_signature
 from torchport.errors import EmitError, HookError, OptionError, PortError, PortTypeError, PortValueError, RuntimeFailure, TorchportError
 from torchport.pipeline import one_at_a_time
 from torchport.ports import Axis, Port, Signature, signature_from_annotations
@@ -225,14 +224,6 @@ def verify(
             proof = prove(artifact, reference, options, feeds=_weight_feeds(part, file, reference.signature), timeout=timeout)
     proof.raise_if_failed()
     return proof
-
-
-def stored_signature(metadata: Mapping[str, str]) -> Signature | None:
-    """The ports that a file states about itself, where torchport wrote it and nobody broke it."""
-    try:
-        return Signature.from_dict(json.loads(metadata["torchport.signature"]))
-    except (KeyError, ValueError, AttributeError, TypeError, PortError):
-        return None
 
 
 def _check_timeout(timeout: float) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from torchport.errors import UnusablePathError
 from torchport.ports import Signature
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Exported:
         return f"{self.model} exported to {self.artifact.path.name} ({self.artifact.format}, {self.artifact.strategy}): {proved}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as plain values, for JSON."""
+        """The record as plain values, for JSON; ``content_digests`` is ``None`` where the files were moved or changed since."""
         return {
             "name": self.name,
             "model": self.model,
@@ -78,6 +79,7 @@ class Exported:
             "opset": self.artifact.opset,
             "signature": self.artifact.signature.to_dict(),
             "digests": dict(self.artifact.digests),
+            "content_digests": self._content_digests(),
             "unused_inputs": list(self.artifact.unused_inputs),
             "attempts": [vars(attempt) for attempt in self.attempts],
             "swaps": [vars(swap) for swap in self.swaps],
@@ -85,6 +87,12 @@ class Exported:
             "notes": list(self.notes),
             "cpu_seconds": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
         }
+
+    def _content_digests(self) -> dict[str, str | None] | None:
+        try:
+            return self.artifact.content_digests().to_dict()
+        except UnusablePathError:
+            return None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from torchport._version import __version__
+from torchport.cli._diff import diff
 from torchport.cli._doctor import doctor
 from torchport.cli._export import ExamplesCommand, export
 from torchport.cli._inspect import inspect
@@ -53,7 +54,8 @@ app = typer.Typer(
     cls=_Group,
     name="torchport",
     help="Export PyTorch models to ONNX, TorchScript and .pt2, proved equal to the model.",
-    epilog="--json and --traceback may stand behind the command too. Exit codes: 0 done, 2 bad input, 3 a proof failed, 1 anything else.",
+    epilog="--json and --traceback may stand behind the command too. "
+    "Exit codes: 0 done, 2 bad input, 3 a proof failed, 4 to 6 a contract changed (see diff), 1 anything else.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
@@ -61,6 +63,7 @@ app = typer.Typer(
 app.command(cls=ExamplesCommand)(export)
 app.command(cls=ExamplesCommand)(verify)
 app.command()(inspect)
+app.command()(diff)
 app.command()(models)
 app.command()(doctor)
 

@@ -176,7 +176,7 @@ def export(
             allow_ties=allow_ties,
             **further,
         )
-    shown.result(result.to_dict(), *_report(result))
+    shown.result(result.to_dict() if shown.as_json else None, *_report(result))
 
 
 def _report(result: ExportResult) -> list[RenderableType]:

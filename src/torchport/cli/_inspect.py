@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from torchport.cli._common import notes_text, output_of
 from torchport.cli._output import size_text, table
-from torchport.errors import EmitError, OptionError
+from torchport.errors import EmitError, OptionError, UnusablePathError
 
 if TYPE_CHECKING:
     from torchport.ports import Axis, Port, Signature
@@ -24,7 +24,12 @@ __all__ = ["inspect"]
 
 
 def inspect(
-    context: typer.Context, artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A .onnx, .ts, .pt or .pt2 file.")]
+    context: typer.Context,
+    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A .onnx, .ts, .pt or .pt2 file.")],
+    lock: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the artifact's contract there (m.contract.json), for `torchport diff`.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a lock that says something else.")] = False,
 ) -> None:
     """Show an artifact's ports, axes, opset, sizes, digests and strategy."""
     if not artifact.is_file():
@@ -32,6 +37,11 @@ def inspect(
     shown = output_of(context)
     with shown.progress(f"Reading {artifact.name}"):
         facts = _facts(artifact)
+        if lock is not None:
+            from torchport.contract import contract_of, write_lock
+
+            write_lock(contract_of(artifact), lock, overwrite=overwrite)
+            facts["lock"] = str(lock)
     shown.result(facts, *_report(facts))
 
 
@@ -61,6 +71,7 @@ def _facts(path: Path) -> dict[str, Any]:
     else:
         inputs, outputs = _opened(path) if stored is None else ((), ())
         facts["files"] = [_file(path)]
+    facts["content_digests"] = _content(path, facts)
     facts["inputs"] = _ports(inputs, stored.inputs if stored else {}, stored)
     facts["outputs"] = _ports(outputs, stored.outputs if stored else {}, stored)
     facts["ranges"] = {} if stored is None else {symbol: _range(axis) for symbol, axis in stored.symbols.items()}
@@ -117,6 +128,16 @@ def _file(path: Path) -> dict[str, Any]:
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
 
 
+def _content(path: Path, facts: dict[str, Any]) -> dict[str, str | None] | None:
+    from torchport.emit import content_digests
+
+    try:
+        return content_digests(path).to_dict()
+    except UnusablePathError as error:
+        facts["notes"].append(f"there are no digests of weights and graph: {error.message}")
+        return None
+
+
 def _ports(found: tuple[PortInFile, ...], stated: Mapping[str, Port], signature: Signature | None) -> list[dict[str, Any]]:
     """What the file shows, with what it states about meaning and ranges; where it shows nothing, what it states."""
     from torchport.loading import as_port
@@ -150,6 +171,8 @@ def _report(facts: Mapping[str, Any]) -> list[RenderableType]:
         *((("written by", f"torchport {facts['torchport']}, torch {facts['torch']}"),) if facts["torchport"] else ()),
         *((("producer", facts["producer"]),) if facts.get("producer") else ()),
         *((("weights", f"{facts['weights']:,} numbers"),) if "weights" in facts else ()),
+        *((f"digest of {part}", one) for part, one in (facts["content_digests"] or {}).items() if one and part != "artifact"),
+        *((("lock", facts["lock"]),) if "lock" in facts else ()),
         *((("operators", ", ".join(f"{name} {count}" for name, count in facts["operators"].items())),) if "operators" in facts else ()),
     ]
     head = table(Path(facts["path"]).name, ("", ""), rows)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from torchport._options import ExportOptions
-from torchport.emit._base import Format, Written, format_for, formats, read_metadata
+from torchport.emit._base import Format, Written, content_digests, format_for, formats, read_metadata
+from torchport.emit._content import Content, ContentDigests, TensorContent
 from torchport.emit._files import Staging, commit_all, staging
 from torchport.emit._records import Artifact
+from torchport.emit._stated import stored_signature
 from torchport.emit.exported_program import ExportedProgramFormat
 from torchport.emit.onnx import Onnx
 from torchport.emit.torchscript import TorchScript
@@ -21,6 +23,12 @@ __all__ = [
     "format_for",
     "formats",
     "read_metadata",
+    "stored_signature",
+    # what is in a file
+    "content_digests",
+    "Content",
+    "ContentDigests",
+    "TensorContent",
     # files beside the output
     "Staging",
     "commit_all",

@@ -13,11 +13,12 @@ from torchport._registry import Registry
 from torchport.capture import Captured, Form
 from torchport.capture._quiet import listening
 from torchport.capture._reasons import reason_of
+from torchport.emit._content import Content, ContentDigests, sha256_of
 from torchport.emit._files import digests_of
 from torchport.emit._records import Artifact
 from torchport.errors import EmitError, TorchportError, UnknownNameError, UnusablePathError
 
-__all__ = ["Format", "Written", "format_for", "formats", "read_metadata"]
+__all__ = ["Format", "Written", "content_digests", "format_for", "formats", "read_metadata"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,10 @@ class Format(abc.ABC):
     def read_metadata(self, path: Path) -> dict[str, str]:
         """What the file at ``path`` says about itself, without reading its weights."""
 
+    def read_content(self, path: Path) -> Content | None:
+        """The weights and the graph of the file at ``path``, for their digests; ``None``: the format does not tell them apart."""
+        return None
+
 
 formats: Registry[Format] = Registry("format", group="torchport.formats")
 """Every format, by name."""
@@ -138,3 +143,25 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise
     except Exception as error:
         raise UnusablePathError(f"this is not a {format.name} file: {reason_of(error)}", stage="load", where=str(path)) from error
+
+
+def content_digests(path: Path) -> ContentDigests:
+    """The digests of an artifact's weights, of its graph, and of its files. Weights are streamed, never held.
+
+    Raises:
+        UnknownNameError: No registered format has the extension.
+        UnusablePathError: The file is not of the format that its extension stands for, or weights beside it are missing.
+    """
+    path = Path(path)
+    format = format_for(path)
+    try:
+        content = format.read_content(path)
+    except (TorchportError, FileNotFoundError):
+        raise
+    except Exception as error:
+        raise UnusablePathError(
+            f"the content of the {format.name} file cannot be told apart: {reason_of(error)}", stage="load", where=str(path)
+        ) from error
+    if content is None:
+        return ContentDigests(None, None, sha256_of((path,)))
+    return ContentDigests(content.weights(), content.graph, sha256_of(content.files))

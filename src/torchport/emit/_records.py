@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torchport.emit._content import ContentDigests, combined
+from torchport.errors import UnusablePathError
 from torchport.ports import Signature
 
 __all__ = ["Artifact"]
@@ -34,6 +36,22 @@ class Artifact:
     opset: int | None = None
     unused_inputs: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def content_digests(self) -> ContentDigests:
+        """The digests of the weights, of the graph and of the files, apart; they are taken when they are asked for.
+
+        Raises:
+            UnusablePathError: The files are not there any more, or are not what the export wrote.
+        """
+        from torchport.emit._base import content_digests
+
+        try:
+            found = content_digests(self.path)
+        except FileNotFoundError as error:
+            raise UnusablePathError("the artifact is not there any more", stage="load", where=str(self.path)) from error
+        if found.artifact != combined(list(self.digests.values())):
+            raise UnusablePathError("the artifact was changed since it was exported", stage="load", where=str(self.path))
+        return found
 
     @property
     def path(self) -> Path:

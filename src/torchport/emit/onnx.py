@@ -14,7 +14,9 @@ from torchport.capture import Captured, Form
 from torchport.capture._opset import asked_opset
 from torchport.capture._weights import WEIGHT
 from torchport.emit._base import Format, Written
+from torchport.emit._content import Content
 from torchport.emit._onnx_canonical import declare_ports, merge_constants, name_everything, strip, tidy
+from torchport.emit._onnx_content import onnx_content
 from torchport.emit._onnx_file import EXTERNAL_FROM, read_properties, write_model
 from torchport.emit._onnx_fold import fold_constants
 from torchport.emit._onnx_opset import convert, ir_version_for
@@ -63,6 +65,10 @@ class Onnx(Format):
     def read_metadata(self, path: Path) -> dict[str, str]:
         """The model's ``metadata_props``."""
         return read_properties(path)
+
+    def read_content(self, path: Path) -> Content:
+        """The initializers of the main graph, and everything else; weights beside the file count as if they were inside."""
+        return onnx_content(path)
 
 
 def _lift(model: ir.Model, weights: set[str]) -> None:

@@ -13,6 +13,8 @@ from torchport._options import ExportOptions
 from torchport.capture import Captured, Form
 from torchport.emit._archive import EXTRA, read_extra, rewrite
 from torchport.emit._base import Format, Written
+from torchport.emit._content import Content
+from torchport.emit._torch_content import script_content
 from torchport.emit._torchscript_names import rename_classes
 
 __all__ = ["TorchScript"]
@@ -37,6 +39,10 @@ class TorchScript(Format):
     def read_metadata(self, path: Path) -> dict[str, str]:
         """The record ``extra/torchport.json``."""
         return read_extra(path)
+
+    def read_content(self, path: Path) -> Content:
+        """The tensors, and the program with everything else; nothing is unpickled into objects or run."""
+        return script_content(path)
 
 
 def _is_small(name: str) -> bool:

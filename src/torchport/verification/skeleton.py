@@ -8,6 +8,8 @@ from pathlib import Path
 
 import onnx
 
+from torchport.emit._protobuf import LENGTH_DELIMITED, encoded, fields, mapped
+
 __all__ = ["read_skeleton"]
 
 _LARGE = 4096
@@ -24,11 +26,8 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
     Raises:
         ValueError: The file is no ONNX model.
     """
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:
-            raise ValueError("the file is empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            kept = b"".join(_without_contents(data, 0, len(data), (_MODEL_GRAPH, _GRAPH_INITIALIZER)))
+    with mapped(path) as data:
+        kept = b"".join(_without_contents(data, 0, len(data), (_MODEL_GRAPH, _GRAPH_INITIALIZER)))
     model = onnx.ModelProto()
     try:
         model.ParseFromString(kept)
@@ -39,47 +38,12 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
 
 def _without_contents(data: mmap.mmap, start: int, end: int, path: tuple[int, ...]) -> Iterator[bytes]:
     """The message in ``data[start:end]``; messages on ``path`` are rewritten, at its end the large contents of tensors are left out."""
-    position = start
-    while position < end:
-        field_start = position
-        key, position = _varint(data, position, end)
-        number, wire = key >> 3, key & 7
-        if wire == 2:
-            length, position = _varint(data, position, end)
-            body, position = position, position + length
-            if position > end:
-                raise ValueError("the file is cut short")
-            if path and number == path[0]:
-                inner = b"".join(_without_contents(data, body, position, path[1:]))
-                yield _encoded(key) + _encoded(len(inner)) + inner
+    for field in fields(data, start, end):
+        if field.wire == LENGTH_DELIMITED:
+            if path and field.number == path[0]:
+                inner = b"".join(_without_contents(data, field.body, field.end, path[1:]))
+                yield encoded(field.key) + encoded(len(inner)) + inner
                 continue
-            if not path and number in _TENSOR_CONTENTS and length > _LARGE:
+            if not path and field.number in _TENSOR_CONTENTS and field.end - field.body > _LARGE:
                 continue
-        elif wire == 0:
-            _, position = _varint(data, position, end)
-        elif wire in (1, 5):
-            position += 8 if wire == 1 else 4
-        else:
-            raise ValueError("the file is not an ONNX model")
-        yield data[field_start:position]
-
-
-def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
-    value = shift = 0
-    while position < end and shift < 64:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-    raise ValueError("the file is not an ONNX model")
-
-
-def _encoded(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+        yield data[field.start : field.end]
