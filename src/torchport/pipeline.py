@@ -19,7 +19,7 @@ from torchport._options import ExportOptions, read_options
 from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of
 from torchport._version import __version__
 from torchport.capture import Captured, Failure, asked_opset, is_only_a_check, strategies
-from torchport.emit import Artifact, Format, commit_all, format_for, staging
+from torchport.emit import Artifact, Format, commit_all, format_for, keep_rejected, staging
 from torchport.errors import CaptureError, FrozenDecisionError, OptionError, ProofError, TorchportError
 from torchport.integrations import integration_for
 from torchport.ports.calling import FlatCall
@@ -287,9 +287,11 @@ def _first_proved(
                 proof = prove(artifact, reference, options, feeds=feeds)
             proof.raise_if_failed()
         except ProofError as error:
-            done("rejected", error.message)
-            if options.keep_rejected and not any(isinstance(one, ProofError) for one in errors):  # the file that the error is about
-                kept = _keep_rejected(artifact, options.output)
+            first = not any(isinstance(one, ProofError) for one in errors)  # the file that the error is about
+            kept = keep_rejected(artifact.paths, options.output) if options.keep_rejected and first else ()
+            done("rejected", f"{error.message}; kept as {kept[0].name}" if kept else error.message)
+            if kept:
+                error.add_note(f"the rejected artifact of {strategy} is kept as {', '.join(map(str, kept))}")
                 error.rejected = Rejected(prepared.module, dataclasses.replace(artifact, paths=kept), reference, options, feeds)
             errors.append(error)
         except FrozenDecisionError as error:
@@ -368,15 +370,6 @@ def _weight_feeds(module: torch.nn.Module, options: ExportOptions) -> dict[str, 
         return {}
     tensors = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
-
-
-def _keep_rejected(artifact: Artifact, output: Path) -> tuple[Path, ...]:
-    kept = []
-    for path in artifact.paths:
-        extra = path.name.removeprefix(artifact.path.name)
-        kept.append(output.with_name(f"{output.name}{extra}.rejected"))
-        shutil.copyfile(path, kept[-1])
-    return tuple(kept)
 
 
 def _worst(errors: list[TorchportError], attempts: list[Attempt]) -> TorchportError:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import torchport.emit._files as files
-from torchport.emit import commit_all, format_for, formats, staging
-from torchport.errors import ArtifactExistsError, EmitError, UnknownNameError
+from torchport.emit import commit_all, format_for, formats, keep_rejected, staging
+from torchport.errors import ArtifactExistsError, EmitError, UnknownNameError, UnusablePathError
 
 
 def test_committed_files_stand_at_the_output_and_nothing_beside(tmp_path):
@@ -174,3 +174,23 @@ def test_the_extension_picks_the_format_in_any_case():
 def test_an_unknown_extension_lists_the_known_ones(name):
     with pytest.raises(UnknownNameError, match=r"\.onnx \(onnx\), \.ts \(torchscript\), \.pt \(torchscript\), \.pt2"):
         format_for(Path(name))
+
+
+def test_every_file_of_a_rejected_artifact_is_kept_under_one_number(tmp_path):
+    folder = tmp_path / "made"
+    folder.mkdir()
+    paths = [folder / "m.onnx", folder / "m.onnx.data"]
+    for path in paths:
+        path.write_text(path.name)
+    (tmp_path / "m.onnx.data.rejected").write_text("older")
+    kept = keep_rejected(paths, tmp_path / "m.onnx")
+    assert [path.name for path in kept] == ["m.onnx.2.rejected", "m.onnx.data.2.rejected"]
+    assert [path.read_text() for path in kept] == ["m.onnx", "m.onnx.data"]
+    assert (tmp_path / "m.onnx.data.rejected").read_text() == "older"
+
+
+def test_a_rejected_artifact_that_cannot_be_kept_says_so(tmp_path):
+    (tmp_path / "m.ts").write_text("first")
+    with pytest.raises(UnusablePathError, match="a rejected artifact cannot be kept"):
+        keep_rejected([tmp_path / "m.ts", tmp_path / "m.ts.gone"], tmp_path / "n.ts")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.ts"]

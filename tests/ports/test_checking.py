@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
 import warnings
 from typing import Any, NamedTuple
@@ -405,3 +406,14 @@ def test_a_parameter_that_is_not_said_fits_every_value():
     assert AudioSignal().compare(AudioSignal(16000)).name == "SAME"
     assert AudioSignal(16000).compare(AudioSignal()).name == "SAME"
     assert AudioSignal(16000).compare(AudioSignal(8000)).name == "SAME_TYPE_INCOMPATIBLE_PARAMS"
+
+
+def test_a_checked_output_can_be_saved_and_loaded_as_plain_weights(tmp_path):
+    _, _, new = Two()(torch.zeros(2, 3, 4))
+    twin = copy.deepcopy(new)
+    assert copy.copy(new).neural_type == twin.neural_type == new.neural_type
+    assert isinstance(twin.neural_type, NeuralType)
+    torch.save({"out": new}, tmp_path / "out.pt")
+    loaded = torch.load(tmp_path / "out.pt", weights_only=True)["out"]
+    assert torch.equal(loaded, new)
+    Two().turned(loaded)  # what was read from a file is not taken for checked

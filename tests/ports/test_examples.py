@@ -269,3 +269,14 @@ def test_examples_of_any_size_satisfy_their_own_signature(signature: Signature, 
             assert int(made[name].max()) <= made[axis[0]].shape[axis[1]]
     again = make_inputs(signature, {name: axis.smallest for name, axis in signature.symbols.items()}, example=made, seed=seed)
     signature.resolved(again)
+
+
+def test_a_port_without_a_dtype_is_made_in_the_default_dtype():
+    signature = Signature.of(inputs={"x": "batch 3", "audio": NeuralType(("B", "T"), AudioSignal())}, outputs={})
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        made = make_inputs(signature, {"batch": 2, "audio_time": 4})
+    finally:
+        torch.set_default_dtype(before)
+    assert (made["x"].dtype, made["audio"].dtype) == (torch.float64, torch.float32)

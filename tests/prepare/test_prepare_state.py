@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import random
 import threading
 from types import SimpleNamespace
@@ -20,6 +21,18 @@ from torchport.prepare import kept_as_found, state_digest, watched
 BIG = 400  # a square weight of this size is above what is copied at once
 
 
+class Slotted:
+    """A settings object without an instance dictionary."""
+
+    __slots__ = ("__hidden", "empty", "names", "scale")
+
+    def __init__(self) -> None:
+        self.scale, self.names, self.__hidden = 1.0, ["a"], 3
+
+    def hide(self) -> None:
+        self.__hidden = 4
+
+
 class Model(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -35,6 +48,11 @@ class Model(nn.Module):
         self.loose = torch.ones(3)
         self.counts = np.zeros((2, 3))
         self.raw = bytearray(b"abc")
+        self.slotted = Slotted()
+        self.nested = [[[[[[[[{"deepest": [1]}]]]]]]]]
+        self.objects = np.array([{"of": [1]}, None], dtype=object)
+        self.locked = np.array([[1], None], dtype=object)
+        self.locked.flags.writeable = False
         self.chance = torch.Generator().manual_seed(1)
         self.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
         self.big.register_forward_hook(lambda module, args, out: out)
@@ -42,6 +60,12 @@ class Model(nn.Module):
 
     def forward(self, x):
         return self.norm(self.big(x)) + self.tied(x)
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    monkeypatch.setenv("TORCH_SET_BEFORE", "value")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
 
 
 @pytest.fixture
@@ -74,6 +98,18 @@ CHANGES = {
     "not persistent": lambda m: m.register_buffer("table", torch.ones(1), persistent=False),
     "loose tensor in place": lambda m: m.loose.zero_(),
     "array in place": lambda m: m.counts.__setitem__((1, 2), 5),
+    "slot": lambda m: setattr(m.slotted, "scale", 2.0),
+    "private slot": lambda m: m.slotted.hide(),
+    "slot filled": lambda m: setattr(m.slotted, "empty", 1),
+    "slot emptied": lambda m: delattr(m.slotted, "scale"),
+    "list in a slot": lambda m: m.slotted.names.append("b"),
+    "deep in containers": lambda m: m.nested[0][0][0][0][0][0][0][0]["deepest"].append(2),
+    "object of an array": lambda m: m.objects.__setitem__(1, 5),
+    "in an object of an array": lambda m: m.objects[0]["of"].append(2),
+    "in an object of a locked array": lambda m: m.locked[0].append(2),
+    "environment set": lambda m: os.environ.__setitem__("TORCHINDUCTOR_CACHE_DIR", "/nowhere"),
+    "environment changed": lambda m: os.environ.__setitem__("TORCH_SET_BEFORE", "other"),
+    "environment gone": lambda m: os.environ.__delitem__("TORCH_SET_BEFORE"),
     "bytes in place": lambda m: m.raw.extend(b"d"),
     "requires_grad": lambda m: m.requires_grad_(False),
     "requires_grad on": lambda m: m.frozen.requires_grad_(True),
@@ -322,3 +358,21 @@ def test_two_threads_keep_two_instances_of_one_class():
     assert not failures
     assert [state_digest(model) for model in models] == before
     assert "forward" not in vars(models[0])
+
+
+def test_other_variables_of_the_environment_are_no_business_of_an_export(model, monkeypatch):
+    monkeypatch.setenv("SOMEBODY_ELSES", "1")
+    with kept_as_found(model):
+        os.environ["SOMEBODY_ELSES"] = "2"
+    assert os.environ["SOMEBODY_ELSES"] == "2"
+
+
+def test_tuples_that_hold_each_other_many_times_are_walked_once(model):
+    ends: list[str] = []
+    shared = (ends,)
+    for _ in range(64):
+        shared = (shared, shared)
+    model.shared = shared
+    with kept_as_found(model):
+        ends.append("new")
+    assert ends == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torchport._options import ExportOptions
 from torchport.emit._base import Format, Written, content_digests, format_for, formats, read_metadata
 from torchport.emit._content import Content, ContentDigests, TensorContent
-from torchport.emit._files import Staging, commit_all, staging
+from torchport.emit._files import Staging, commit_all, keep_rejected, staging
 from torchport.emit._records import Artifact
 from torchport.emit._stated import stored_signature
 from torchport.emit.exported_program import ExportedProgramFormat
@@ -32,6 +32,7 @@ __all__ = [
     # files beside the output
     "Staging",
     "commit_all",
+    "keep_rejected",
     "staging",
 ]
 

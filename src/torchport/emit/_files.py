@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torchport.errors import ArtifactExistsError, UnusablePathError
 
-__all__ = ["Staging", "commit_all", "digests_of", "staging"]
+__all__ = ["Staging", "commit_all", "digests_of", "keep_rejected", "staging"]
 
 
 class Staging:
@@ -108,6 +108,36 @@ def _exists(path: Path) -> ArtifactExistsError:
 def _refuse_existing(path: Path) -> None:
     if os.path.lexists(path):
         raise _exists(path)
+
+
+def keep_rejected(paths: Sequence[Path], output: Path) -> tuple[Path, ...]:
+    """Copies the files of a rejected artifact beside ``output``, as ``*.rejected``, or ``*.2.rejected`` where that is taken.
+
+    Args:
+        paths: The files; the first is the one that is opened.
+        output: Where the artifact would have gone.
+
+    Returns:
+        The copies, in the same order.
+
+    Raises:
+        UnusablePathError: They cannot be written there.
+    """
+    number = 1
+    while True:
+        end = ".rejected" if number == 1 else f".{number}.rejected"
+        kept = tuple(output.with_name(f"{output.name}{path.name.removeprefix(paths[0].name)}{end}") for path in paths)
+        if not any(os.path.lexists(one) for one in kept):
+            break
+        number += 1
+    try:
+        for path, copy in zip(paths, kept, strict=True):
+            shutil.copyfile(path, copy)
+    except OSError as error:
+        for copy in kept:
+            copy.unlink(missing_ok=True)
+        raise UnusablePathError("a rejected artifact cannot be kept", where=str(output.parent), found=error.strerror) from error
+    return kept
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import difflib
 import functools
 import inspect
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -365,4 +366,19 @@ def _note(value: Any, declared: Any) -> None:
     import torch
 
     if isinstance(declared, NeuralType) and isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter):
-        value.neural_type = declared  # type: ignore[attr-defined]
+        value.neural_type = _Note(declared.axes, declared.elements_type, declared.optional, dtype=declared.dtype)  # type: ignore[attr-defined]
+
+
+class _Note(NeuralType):
+    """The type on a tensor. Saved with the tensor it is plain text: a file of tensors needs no class of ours to be read."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OrderedDict, ([("neural_type", repr(self))],)
+
+    def __copy__(self) -> _Note:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Note:
+        return self

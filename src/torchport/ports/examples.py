@@ -89,7 +89,8 @@ def _request(
         shape = tuple(example.shape)
     else:
         shape = tuple(_size(signature, name, index, sizes, example) for index in range(len(port.axes)))
-    dtype = dtype_of(port.dtype) if port.dtype else dtype_of(example.dtype) if example is not None else port.default_dtype
+    given = port.dtype or (None if example is None else example.dtype) or port.element.dtype or torch.get_default_dtype()
+    dtype = dtype_of(given)
     if dtype.kind == "string":
         raise PortTypeError("a port of strings never enters a graph", where=name, found=repr(port.element), expected="a tensor's type")
     generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + zlib.crc32(name.encode())) % 2**63)

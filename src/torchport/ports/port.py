@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchport.errors import PortError, PortTypeError
 from torchport.ports.axis import Axis, as_axis
-from torchport.ports.dtypes import DType, dtype_of
+from torchport.ports.dtypes import dtype_of
 from torchport.ports.element import ElementType, element_named
 from torchport.ports.elements import VoidType
 from torchport.ports.text import format_axes, parse_axes
@@ -71,11 +71,6 @@ class Port:
     def rank(self) -> int | None:
         """The number of axes; ``None`` for any."""
         return None if self.axes is None else len(self.axes)
-
-    @property
-    def default_dtype(self) -> DType:
-        """The dtype of an example where nothing was seen: its own, its element's, or float32."""
-        return dtype_of(self.dtype or self.element.dtype or "float32")
 
     @property
     def text(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -96,6 +97,20 @@ def _autocast_flags() -> list[Flag]:
     return found
 
 
+_OURS = ("TORCH", "PYTORCH", "TRITON", "ONNX")
+"""How the variables of the environment begin that exporters set; others are no business of an export."""
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(_OURS)}
+
+
+def _set_environment(values: dict[str, str]) -> None:
+    for name in _environment().keys() - values.keys():
+        del os.environ[name]
+    os.environ.update(values)
+
+
 def flags() -> list[Flag]:
     """Every switch that an export puts back. The random states come last: reading the others never draws."""
     backends = torch.backends
@@ -139,6 +154,7 @@ def flags() -> list[Flag]:
         Flag("mha.fastpath", backends.mha.get_fastpath_enabled, backends.mha.set_fastpath_enabled),
         *_jit_flags(),
         Flag("recursion_limit", sys.getrecursionlimit, sys.setrecursionlimit),
+        Flag("environment", _environment, _set_environment),
         Flag("gc", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
         Flag("random.python", random.getstate, random.setstate),
         Flag("random.numpy", _numpy_state, _set_numpy),

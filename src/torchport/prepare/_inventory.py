@@ -14,10 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["Inventory", "attributes_of", "is_container", "take_inventory"]
+__all__ = ["EMPTY", "Inventory", "attributes_of", "in_slot", "is_container", "slots_of", "take_inventory"]
+
+EMPTY = object()
+"""What a slot without a value holds."""
 
 _DEPTH = 5
-"""How deep attributes of attributes are followed: a config object, its sections, their lists."""
+"""How deep attributes of attributes are followed: a config object, its sections, their parts. Containers are followed to their end."""
 
 _MANY = 4096
 """A longer container (a vocabulary) is kept, its items are not looked into."""
@@ -92,6 +95,29 @@ def attributes_of(holder: object) -> dict[str, Any] | None:
     return attributes if isinstance(attributes, dict) else None
 
 
+def slots_of(holder: object) -> dict[str, types.MemberDescriptorType]:
+    """The slots of ``holder``'s classes, by class and name: what it keeps outside of its instance dictionary."""
+    found: dict[str, types.MemberDescriptorType] = {}
+    for kind in type(holder).__mro__:
+        if "__slots__" in vars(kind) and kind.__module__.partition(".")[0] not in _FOREIGN:
+            slots = ((name, one) for name, one in vars(kind).items() if isinstance(one, types.MemberDescriptorType))
+            found.update({f"{kind.__qualname__}.{name}": one for name, one in slots})
+    return found
+
+
+def in_slot(slot: types.MemberDescriptorType, holder: object) -> Any:
+    """What a slot of ``holder`` holds, or `EMPTY`."""
+    try:
+        return slot.__get__(holder)
+    except AttributeError:
+        return EMPTY
+
+
+def _held_by(holder: object) -> Iterable[Any]:
+    yield from (attributes_of(holder) or {}).values()
+    yield from (in_slot(slot, holder) for slot in slots_of(holder).values())
+
+
 def take_inventory(root: nn.Module) -> Inventory:
     """Walks over everything that ``root`` holds."""
     found = Inventory()
@@ -106,7 +132,7 @@ def take_inventory(root: nn.Module) -> Inventory:
             found.modules.append(value)
             found.holders.append(value)
             ahead.extend((part, 0) for part in _parts_of_module(value))
-            ahead.extend((part, 1) for part in (attributes_of(value) or {}).values())
+            ahead.extend((part, 1) for part in _held_by(value))
         elif isinstance(value, torch.Tensor):
             seen.add(id(value))
             found.tensors.append(value)
@@ -115,19 +141,22 @@ def take_inventory(root: nn.Module) -> Inventory:
         elif is_container(value):
             seen.add(id(value))
             found.containers.append(value)
-            ahead.extend((part, depth + 1) for part in _parts_of_container(value, depth))
+            ahead.extend((part, depth) for part in _parts_of_container(value))
         elif isinstance(value, tuple):
-            ahead.extend((part, depth + 1) for part in _parts_of_container(value, depth))
+            seen.add(id(value))
+            ahead.extend((part, depth) for part in _parts_of_container(value))
         elif _is_block(value):
             seen.add(id(value))
-            found.blocks.append(value)
+            if isinstance(value, bytearray) or value.flags.writeable:
+                found.blocks.append(value)
+            ahead.extend((part, depth) for part in _parts_of_block(value))
         elif _is_generator(value):
             seen.add(id(value))
             found.generators.append(value)
         elif depth < _DEPTH and _is_plain_object(value):
             seen.add(id(value))
             found.holders.append(value)
-            ahead.extend((part, depth + 1) for part in (attributes_of(value) or {}).values())
+            ahead.extend((part, depth + 1) for part in _held_by(value))
     return found
 
 
@@ -138,15 +167,22 @@ def _parts_of_module(module: nn.Module) -> Iterable[Any]:
         yield from module.children()
 
 
-def _parts_of_container(value: Any, depth: int) -> Iterable[Any]:
-    if depth >= _DEPTH or len(value) > _MANY:
+def _parts_of_container(value: Any) -> Iterable[Any]:
+    if len(value) > _MANY:
         return ()
     return value.values() if isinstance(value, dict) else tuple(value)
 
 
+def _parts_of_block(value: Any) -> Iterable[Any]:
+    """The objects that a NumPy array of objects refers to."""
+    if isinstance(value, bytearray) or not value.dtype.hasobject or value.size > _MANY:
+        return ()
+    return tuple(value.ravel().tolist())
+
+
 def _is_block(value: object) -> bool:
     numpy = sys.modules.get("numpy")
-    return isinstance(value, bytearray) or (numpy is not None and isinstance(value, numpy.ndarray) and bool(value.flags.writeable))
+    return isinstance(value, bytearray) or (numpy is not None and isinstance(value, numpy.ndarray))
 
 
 def _is_generator(value: object) -> bool:
@@ -162,4 +198,4 @@ def _is_plain_object(value: object) -> bool:
         return False
     if isinstance(value, types.SimpleNamespace):
         return True
-    return kind.__module__.partition(".")[0] not in _FOREIGN and attributes_of(value) is not None
+    return kind.__module__.partition(".")[0] not in _FOREIGN and (attributes_of(value) is not None or bool(slots_of(value)))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from torchport.prepare._flags import read_flags
-from torchport.prepare._inventory import attributes_of, is_container, take_inventory
+from torchport.prepare._inventory import attributes_of, in_slot, is_container, slots_of, take_inventory
 
 __all__ = ["state_digest"]
 
@@ -45,6 +45,8 @@ def state_digest(module: nn.Module) -> str:
             feed(f"class {sorted(vars(kind))}")
         for name, value in sorted((attributes_of(holder) or {}).items()):
             feed(f"attribute {name} {_token(value)}")
+        for name, slot in sorted(slots_of(holder).items()):
+            feed(f"slot {name} {_token(in_slot(slot, holder))}")
     for container in found.containers:
         feed(f"container {id(container)} {type(container).__qualname__}")
         items = container.items() if isinstance(container, dict) else container

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 
 from torchport.errors import PrepareError
 from torchport.prepare._flags import read_flags, write_flags
-from torchport.prepare._inventory import Inventory, attributes_of, take_inventory
+from torchport.prepare._inventory import EMPTY, Inventory, attributes_of, in_slot, slots_of, take_inventory
 from torchport.prepare._vault import RawAccessGuard, Vault, write_guard
 
 __all__ = ["Keeper", "active_keepers", "kept_as_found", "watched"]
@@ -30,6 +30,7 @@ class _Holder:
         self.holder = holder
         self.kind = type(holder)
         self.attributes = dict(attributes_of(holder) or {})
+        self.slots = [(slot, in_slot(slot, holder)) for slot in slots_of(holder).values()]
         # torch gives every parametrized module a class of its own, and takes properties off it when a parametrization is removed.
         own_class = isinstance(holder, nn.Module) and parametrize.is_parametrized(holder)
         self.class_attributes = dict(vars(self.kind)) if own_class else None
@@ -45,6 +46,13 @@ class _Holder:
         if now is not None and not _same_items(list(now.items()), list(self.attributes.items())):
             now.clear()
             now.update(self.attributes)
+        for slot, value in self.slots:
+            if in_slot(slot, self.holder) is value:
+                continue
+            if value is EMPTY:
+                slot.__delete__(self.holder)
+            else:
+                slot.__set__(self.holder, value)
         if self.training is not None and self.holder.training != self.training:
             self.holder.training = self.training
 
@@ -190,9 +198,9 @@ def kept_as_found(module: nn.Module) -> Iterator[Keeper]:
     """Puts the model and every global switch back on exit, whether the body worked, failed or was interrupted.
 
     Kept are: the tree of submodules (classes included), parameters and buffers (identity, values, ``requires_grad``, ``grad``),
-    ``training``, hooks, every instance attribute with the contents of lists, dicts, sets and plain objects that it holds, the bound
-    ``forward``, random states, the default dtype and device, grad mode, autocast, threads, and the flags of the backends. Tied weights
-    stay tied.
+    ``training``, hooks, every instance attribute and slot with the contents of lists, dicts, sets, arrays and plain objects that it
+    holds, the bound ``forward``, random states, the default dtype and device, grad mode, autocast, threads, the flags of the backends,
+    and the environment variables of the exporters. Tied weights stay tied.
 
     Values of small tensors are copied at once; those of large ones when something is about to write into them, inside of `watched`.
 
