@@ -11,7 +11,11 @@ from typing import Any
 
 from torchport.errors import OptionError
 
-__all__ = ["ExportOptions", "read_options"]
+__all__ = ["ExportOptions", "check_power", "read_options"]
+
+
+_MUTANTS = 40
+"""So many mutants show the power of a proof where nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,15 @@ class ExportOptions:
     """Leave an artifact that failed its proof beside ``output`` as ``*.rejected``."""
     allow_ties: bool = False
     """Accept another index where two scores tie."""
+    power: bool | int = False
+    """Also measure what the proof would notice, with so many mutants of the artifact; ``True`` makes 40."""
     prepare_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Further keywords: they reach ``_prepare_for_export``."""
+
+    @property
+    def mutants(self) -> int:
+        """How many mutants ``power`` asks for."""
+        return _MUTANTS if self.power is True else int(self.power)
 
 
 def read_options(output: str | os.PathLike[str], arguments: Mapping[str, Any]) -> ExportOptions:
@@ -80,6 +91,9 @@ def _check_kinds(options: ExportOptions) -> None:
             found=options.check_trace,
             expected="True, False or [example, …]",
         )
+    check_power(options.power)
+    if options.power and not options.verify:
+        raise OptionError("power is that of the proof, which verify=False leaves out", where="power", found=options.power, expected="False")
     axes: Any = options.dynamic_axes
     if axes is not None and not (isinstance(axes, Mapping) and all(isinstance(one, (Mapping, list, tuple)) for one in axes.values())):
         raise OptionError(
@@ -87,4 +101,16 @@ def _check_kinds(options: ExportOptions) -> None:
             where="dynamic_axes",
             found=options.dynamic_axes,
             expected="{name: {axis: symbol}} or {name: [axis]}",
+        )
+
+
+def check_power(power: Any) -> None:
+    """Refuses what is neither a switch nor a number of mutants.
+
+    Raises:
+        OptionError: It is neither.
+    """
+    if not isinstance(power, int) or power < 0:
+        raise OptionError(
+            "power is a switch or a number of mutants", where="power", found=power, expected="True, False or a number above 0"
         )

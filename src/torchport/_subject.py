@@ -18,9 +18,9 @@ from torchport.ports.structure import flat_declarations
 if TYPE_CHECKING:
     import torch
 
-    from torchport.verification import Reference
+    from torchport.verification import Case, Reference
 
-__all__ = ["Subject", "declare", "declare_subnet", "explicit_names", "names_of_types", "reference_of", "traced_sizes"]
+__all__ = ["Subject", "declare", "declare_subnet", "explicit_names", "names_of_types", "reference_of", "traced_sizes", "witnesses_of"]
 
 _ODD_SIZES = (37, 29, 41, 31, 43, 23, 47, 19, 53)
 """Sizes to trace with: odd, distinct, above one. A size of 1 hides broadcasting, an even one hides a factor."""
@@ -352,6 +352,15 @@ def reference_of(subject: Subject, options: ExportOptions) -> Reference:
             output_example=subject.output_example,
             given_example=subject.given_example,
         )
+
+
+def witnesses_of(subject: Subject, reference: Reference) -> tuple[Case, ...]:
+    """Further answers of the untouched model, for the power of the proof; the model is left as `reference_of` leaves it."""
+    from torchport.prepare import kept_as_found, watched
+    from torchport.verification.power import take_witnesses
+
+    with kept_as_found(subject.module), watched():
+        return take_witnesses(subject.call, reference)
 
 
 def _without_ones(call: FlatCall, signature: Signature, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from torchport._hooks import read_hooks, read_subnets
-from torchport._options import ExportOptions
-from torchport._subject import declare, reference_of
+from torchport._options import ExportOptions, check_power
+from torchport._subject import declare, reference_of, witnesses_of
 from torchport.emit import Artifact, format_for, read_metadata, stored_signature
 from torchport.errors import EmitError, HookError, OptionError, PortError, PortTypeError, PortValueError, RuntimeFailure, TorchportError
 from torchport.pipeline import one_at_a_time
@@ -24,6 +24,7 @@ from torchport.prepare import kept_as_found
 from torchport.verification import PortInFile, Proof, Session, open_artifact, prove
 from torchport.verification.arrays import to_array
 from torchport.verification.axes import onnx_ports
+from torchport.verification.power import prove_with_power
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -158,6 +159,7 @@ def verify(
     check_trace: bool | Sequence[Any] = False,
     check_tolerance: float = 0.01,
     allow_ties: bool = False,
+    power: bool | int = False,
     subnet: str | None = None,
     timeout: float = 600.0,
 ) -> Proof:
@@ -178,6 +180,7 @@ def verify(
         check_trace: Further examples.
         check_tolerance: Relative tolerance of ``output_example``.
         allow_ties: Accept another index where two scores tie.
+        power: Also measure what the proof would notice, with so many mutants of the artifact; ``True`` makes 40.
         subnet: Which sub-model the artifact stands for; ``None``: told by the file's name (``encoder-m.onnx``).
         timeout: Seconds that loading and each answer may take, where the runtime lives in a process of its own.
 
@@ -193,6 +196,7 @@ def verify(
         raise OptionError("an artifact is proved against a torch.nn.Module", stage="verify", found=type(module).__name__)
     if not check_tolerance > 0:
         raise OptionError("check_tolerance is a relative tolerance", found=check_tolerance, expected="a number above 0")
+    check_power(power)
     metadata = _metadata(file)
     options = ExportOptions(
         output=file,
@@ -204,6 +208,7 @@ def verify(
         check_trace=check_trace,
         check_tolerance=check_tolerance,
         allow_ties=allow_ties,
+        power=power,
     )
     _check_timeout(timeout)
     with one_at_a_time(), kept_as_found(module):
@@ -214,6 +219,7 @@ def verify(
             inputs, outputs = _types(part, file, metadata, input_types, output_types)
             subject = declare(part, options, input_types=inputs, output_types=outputs)
             reference = reference_of(subject, options)
+            witnesses = witnesses_of(subject, reference) if options.power else ()
             artifact = Artifact(
                 format=format_for(file).name,
                 paths=(file,),
@@ -221,7 +227,11 @@ def verify(
                 strategy=metadata.get("torchport.strategy", "unknown"),
                 metadata=metadata,
             )
-            proof = prove(artifact, reference, options, feeds=_weight_feeds(part, file, reference.signature), timeout=timeout)
+            feeds = _weight_feeds(part, file, reference.signature)
+            if options.power:
+                proof = prove_with_power(artifact, reference, witnesses, options, feeds=feeds, timeout=timeout)
+            else:
+                proof = prove(artifact, reference, options, feeds=feeds, timeout=timeout)
     proof.raise_if_failed()
     return proof
 

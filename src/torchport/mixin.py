@@ -76,8 +76,9 @@ class Exportable:
             check_tolerance: Relative tolerance of ``check_trace``, scaled by the output's own magnitude.
             verify: Prove the artifact over its dynamic axes. ``False`` is a recorded opt-out.
             overwrite: Replace an existing artifact.
-            **kwargs: ``strategy`` (``auto``, ``trace``, ``torch_export``, ``script``), ``keep_rejected``, ``allow_ties``; any other reaches
-                ``_prepare_for_export`` (``replace_1D_2D=True``).
+            **kwargs: ``strategy`` (``auto``, ``trace``, ``torch_export``, ``script``), ``keep_rejected``, ``allow_ties``, ``power`` (also
+                measure what the proof would notice: ``True``, or a number of mutants); any other reaches ``_prepare_for_export``
+                (``replace_1D_2D=True``).
 
         Returns:
             The artifacts, their signature, strategy, digests, timings and proof; unpacks as ``paths, descriptions``.

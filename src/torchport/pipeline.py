@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import call_hook, defines, read_subnets
 from torchport._options import ExportOptions, read_options
-from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of
+from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of, witnesses_of
 from torchport._version import __version__
 from torchport.capture import Captured, Failure, asked_opset, is_only_a_check, strategies
 from torchport.emit import Artifact, Format, commit_all, format_for, keep_rejected, staging
@@ -25,7 +25,8 @@ from torchport.integrations import integration_for
 from torchport.ports.calling import FlatCall
 from torchport.prepare import Prepared, Swap, kept_as_found, run_prepare_hooks, swap_modules
 from torchport.result import Attempt, Exported, ExportResult, Rejected
-from torchport.verification import Proof, Reference, prove
+from torchport.verification import Case, Proof, Reference, prove
+from torchport.verification.power import prove_with_power
 
 if TYPE_CHECKING:
     import torch
@@ -206,11 +207,12 @@ def _export_one(
     module = subject.module
     with watch.stage("reference"):
         reference = reference_of(subject, options)
+        witnesses = witnesses_of(subject, reference) if options.power else ()
     feeds = _weight_feeds(module, options)
     try:
         with watch.stage("prepare"), integration_for(module).capturing(module):
             prepared = _prepare(subject, reference, options, family)
-        artifact, proof, attempts, told = _first_proved(prepared, reference, feeds, options, format, directory, watch)
+        artifact, proof, attempts, told = _first_proved(prepared, reference, witnesses, feeds, options, format, directory, watch)
     finally:
         if defines(module, "_export_teardown"):
             call_hook(module, "_export_teardown")
@@ -261,6 +263,7 @@ def _current_call(subject: Subject) -> FlatCall:
 def _first_proved(
     prepared: Prepared,
     reference: Reference,
+    witnesses: Sequence[Case],
     feeds: Mapping[str, Any],
     options: ExportOptions,
     format: Format,
@@ -284,7 +287,11 @@ def _first_proved(
                 done("unproved")
                 return artifact, None, tuple(attempts), told
             with watch.stage("verify", strategy):
-                proof = prove(artifact, reference, options, feeds=feeds)
+                proof = (
+                    prove_with_power(artifact, reference, witnesses, options, feeds=feeds)
+                    if options.power
+                    else prove(artifact, reference, options, feeds=feeds)
+                )
             proof.raise_if_failed()
         except ProofError as error:
             first = not any(isinstance(one, ProofError) for one in errors)  # the file that the error is about

@@ -131,7 +131,9 @@ def test_every_option_reaches_the_export(torchport_cli, monkeypatch):
     more = (
         "--opset 15 --no-export-params --no-do-constant-folding --keep-initializers-as-inputs --replace-1d-2d --set gain=2.5 --set name=low"
     )
-    result = torchport_cli("export", "toys.py:Scale", "-o", "m.onnx", *words.split(), *more.split(), "--overwrite", "--verbose")
+    result = torchport_cli(
+        "export", "toys.py:Scale", "-o", "m.onnx", *words.split(), *more.split(), "--overwrite", "--verbose", "--mutants", "3"
+    )
     assert result.exit_code == 130
     expected = {
         **{
@@ -140,6 +142,7 @@ def test_every_option_reaches_the_export(torchport_cli, monkeypatch):
             "use_dynamic_axes": False,
             "verify": False,
             "allow_ties": True,
+            "power": 3,
             "keep_rejected": True,
         },
         **{"strategy": "trace", "try_script": True, "onnx_opset_version": 15, "export_params": False, "do_constant_folding": False},
@@ -213,3 +216,20 @@ def test_the_range_that_the_model_answers_is_shown_everywhere(torchport_cli):
     assert "time: 2 or more" in exported.stdout
     assert "time: 2 or more" in torchport_cli("verify", "m.onnx", "toys.py:Narrow").stdout
     assert torchport_cli("inspect", "m.onnx", "--json").document["ranges"]["time"]["min"] == 2
+
+
+def test_power_is_shown_by_export_and_verify(torchport_cli):
+    exported = torchport_cli("export", "toys.py:Scale", "-o", "m.onnx", "--power")
+    assert exported.exit_code == 0, exported.output
+    for words in ("Power: ", "mutants noticed", "axis frozen", "The least change that is noticed"):
+        assert words in exported.stdout
+    document = torchport_cli("verify", "m.onnx", "toys.py:Scale", "--mutants", "4", "--json").document
+    assert len(document["power"]["mutants"]) == 4
+    assert document["power"]["kill_rate"] == 1
+    assert torchport_cli("verify", "m.onnx", "toys.py:Scale", "--json").document["power"] is None
+
+
+def test_power_without_a_proof_is_bad_input(torchport_cli):
+    result = torchport_cli("export", "toys.py:Scale", "-o", "m.onnx", "--power", "--no-verify")
+    assert result.exit_code == 2
+    assert "verify=False leaves out" in result.stderr

@@ -36,6 +36,11 @@ def scripted(function, path):
     return path
 
 
+class Double(torch.nn.Module):
+    def forward(self, x):
+        return x * 2
+
+
 class Loop(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         while bool(x.sum() == x.sum()):
@@ -280,3 +285,26 @@ def test_a_torchscript_file_carries_its_own_ports(tmp_path):
     with open_artifact(tmp_path / "m.ts") as session:
         assert session.input_names == ("audio",)
         assert session.output_names == ("answer",)
+
+
+def test_a_successor_keeps_the_process_and_takes_another_artifact(tmp_path):
+    first, second, broken = (tmp_path / name for name in ("first.ts", "second.ts", "broken.ts"))
+    scripted(Sum(), first)
+    scripted(Double(), second)
+    broken.write_bytes(b"no archive")
+    ones = {"x": np.ones((1, 2), np.float32)}
+    session = open_artifact(first)
+    with pytest.raises(RuntimeFailure, match="failed while loading"):
+        session.successor([broken])
+    follower = session.successor([second])
+    with follower:
+        assert follower._child is session._child
+        assert follower.run(ones)["output_0"].ravel().tolist() == [2.0, 2.0]
+    assert follower.successor([first]) is None
+
+
+def test_a_runtime_without_a_process_has_no_successor(tmp_path):
+    model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 18]> g (float[n] x) => (float[n] y) { y = Neg(x) }')
+    onnx.save(model, tmp_path / "m.onnx")
+    with open_artifact(tmp_path / "m.onnx") as session:
+        assert session.successor([tmp_path / "m.onnx"]) is None

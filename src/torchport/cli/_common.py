@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -24,8 +25,10 @@ __all__ = [
     "DynamicAxes",
     "InputExample",
     "InputTypes",
+    "Mutants",
     "OutputExample",
     "OutputTypes",
+    "Power",
     "Seed",
     "SetEval",
     "SourceText",
@@ -35,6 +38,7 @@ __all__ = [
     "notes_text",
     "output_of",
     "port_text",
+    "power_tables",
     "proof_table",
     "ranges_text",
 ]
@@ -98,6 +102,13 @@ DynamicAxes = Annotated[
 SetEval = Annotated[bool, typer.Option(help="Eval mode while exporting.", rich_help_panel=_MODEL)]
 AllowTies = Annotated[bool, typer.Option("--allow-ties", help="Accept another index where two scores tie.", rich_help_panel=_PROOF)]
 
+Power = Annotated[
+    bool, typer.Option("--power", help="Mutate the artifact and show what the proof would have noticed.", rich_help_panel=_PROOF)
+]
+Mutants = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="So many mutants instead of 40; switches --power on.", rich_help_panel=_PROOF)
+]
+
 
 def output_of(context: typer.Context) -> Output:
     """Where the command at hand prints to."""
@@ -118,6 +129,30 @@ def proof_table(proof: Proof) -> Table:
         rows,
         right=("worst error", "tolerance"),
     )
+
+
+def power_tables(proof: Proof) -> list[RenderableType]:
+    """What the proof would have noticed, where that was asked for."""
+    power = proof.power
+    if power is None:
+        return []
+    numbers = ("mutants", "noticed", "without effect", "missed")
+    counts = [(one.kind, one.mutants, one.killed, one.equivalent, one.survived) for one in power.by_kind.values()]
+    parts: list[RenderableType] = [table(f"Power: {power.summary()}", ("mutation", *numbers), counts, right=numbers)]
+    if power.survivors:
+        missed = [(one.kind, one.where, one.change, f"{one.effect:.1f}") for one in power.survivors]
+        parts.append(table("Missed", ("mutation", "where", "change", "effect, in tolerances"), missed))
+    if power.smallest:
+        least = [(one.weights, one.example, _amount(one.element), _amount(one.scaled)) for one in power.smallest]
+        columns = ("weights", "tried", "one element, of the tensor's scale", "the tensor, by a factor beside 1")
+        parts.append(table("The least change that is noticed", columns, least))
+    if power.notes:
+        parts.append(notes_text(power.notes))
+    return parts
+
+
+def _amount(amount: float | None) -> str:
+    return "none up to 1" if amount is None else f"{amount:.0e}"
 
 
 def port_text(port: Port) -> str:

@@ -19,8 +19,10 @@ from torchport.cli._common import (
     DynamicAxes,
     InputExample,
     InputTypes,
+    Mutants,
     OutputExample,
     OutputTypes,
+    Power,
     Seed,
     SetEval,
     SourceText,
@@ -30,6 +32,7 @@ from torchport.cli._common import (
     notes_text,
     output_of,
     port_text,
+    power_tables,
     proof_table,
     ranges_text,
 )
@@ -105,6 +108,8 @@ def export(
     dynamic_axes: DynamicAxes = None,
     verify: Annotated[bool, typer.Option(help="Prove the artifact over its dynamic axes.", rich_help_panel=_PROOF)] = True,
     allow_ties: AllowTies = False,
+    power: Power = False,
+    mutants: Mutants = None,
     keep_rejected: Annotated[
         bool, typer.Option("--keep-rejected", help="Leave an artifact that failed as OUT.rejected.", rich_help_panel=_PROOF)
     ] = False,
@@ -174,6 +179,7 @@ def export(
             strategy=strategy,
             keep_rejected=keep_rejected,
             allow_ties=allow_ties,
+            power=mutants or power,
             **further,
         )
     shown.result(result.to_dict() if shown.as_json else None, *_report(result))
@@ -210,6 +216,7 @@ def _part_report(part: Exported) -> list[RenderableType]:
         lines.append(table("Strategies", ("strategy", "outcome", "reason"), rows))
     if proof is not None:
         lines.append(proof_table(proof))
+        lines.extend(power_tables(proof))
     notes = tuple(dict.fromkeys((*part.notes, *(proof.notes if proof is not None else ()))))
     if notes:
         lines.append(notes_text(notes))

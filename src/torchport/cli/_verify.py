@@ -17,8 +17,10 @@ from torchport.cli._common import (
     DynamicAxes,
     InputExample,
     InputTypes,
+    Mutants,
     OutputExample,
     OutputTypes,
+    Power,
     Seed,
     SetEval,
     SourceText,
@@ -27,6 +29,7 @@ from torchport.cli._common import (
     Weights,
     notes_text,
     output_of,
+    power_tables,
     proof_table,
     ranges_text,
 )
@@ -56,6 +59,8 @@ def verify(
     use_dynamic_axes: UseDynamicAxes = True,
     dynamic_axes: DynamicAxes = None,
     allow_ties: AllowTies = False,
+    power: Power = False,
+    mutants: Mutants = None,
     subnet: Annotated[str | None, typer.Option(help="Which sub-model the artifact stands for, where its name does not tell.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that loading and each answer may take, in a runtime of its own process.")] = 600.0,
 ) -> None:
@@ -87,10 +92,12 @@ def verify(
             check_trace=further,
             check_tolerance=check_tolerance,
             allow_ties=allow_ties,
+            power=mutants or power,
             subnet=subnet,
             timeout=timeout,
         )
     parts: list[RenderableType] = [f"[bold green]proved[/] {escape(proof.summary())}", proof_table(proof)]
+    parts.extend(power_tables(proof))
     if proof.ranges:
         parts.append(f"ranges  {escape(ranges_text(proof.ranges))}")
     if proof.notes:

@@ -19,7 +19,7 @@ METADATA = "torchport.json"
 
 
 def main(kind: str, path: str, threads: str, source_end: str, answers_end: str) -> None:
-    """Loads ``path``, says what it is, then answers until its input ends.
+    """Loads ``path``, says what it is, then answers until its input ends; a frame that names another path replaces the artifact.
 
     The two pipes have descriptors of their own: whatever anything prints on import or while running, it is not taken for an answer.
     """
@@ -38,6 +38,11 @@ def main(kind: str, path: str, threads: str, source_end: str, answers_end: str) 
             return
         header, inputs = frame
         try:
+            if "load" in header:
+                model = None
+                model, about = _load(kind, header["load"], int(threads))
+                _write(answers, about, {})
+                continue
             outputs = _answer(model, [inputs[name] for name in header["order"]])
         except Exception as error:  # noqa: BLE001 - whatever the artifact raises goes back to the parent
             _write(answers, {"error": _text(error)}, {})

@@ -19,7 +19,7 @@ from torchport.verification._records import Array, Case, CaseResult, Finding, si
 from torchport.verification.axes import check_ports, onnx_ports
 from torchport.verification.cause import likely_cause
 from torchport.verification.comparison import Difference, compare, is_exact
-from torchport.verification.noise import measure_noise, turned_by_rounding
+from torchport.verification.noise import Noise, measure_noise, turned_by_rounding
 from torchport.verification.reference import Reference
 from torchport.verification.runtimes import Session, open_artifact, runtime_for
 from torchport.verification.runtimes._base import shortened
@@ -27,8 +27,9 @@ from torchport.verification.tolerance import tolerance_of
 
 if TYPE_CHECKING:
     from torchport.emit import Artifact
+    from torchport.verification.power._records import Power
 
-__all__ = ["Proof", "prove"]
+__all__ = ["Proof", "Prover", "failure_of", "prove"]
 
 _SHOWN = 12
 """So many findings are in the table; the record has them all."""
@@ -55,6 +56,7 @@ class Proof:
         merged: Symbols that turned out equal.
         notes: What weakens the proof, and what was allowed.
         cpu_seconds: CPU time of this process.
+        power: What it would have noticed, where that was asked for.
     """
 
     artifact: str
@@ -68,6 +70,7 @@ class Proof:
     merged: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
+    power: Power | None = None
 
     @property
     def ok(self) -> bool:
@@ -144,6 +147,7 @@ class Proof:
             "findings": [_finding_dict(finding) for finding in self.findings],
             "notes": list(self.notes),
             "cpu_seconds": round(self.cpu_seconds, 4),
+            "power": None if self.power is None else self.power.to_dict(),
         }
 
 
@@ -174,7 +178,7 @@ def prove(
         NoAnswerError: The artifact was not loaded within the timeout: that tells nothing about its answers.
     """
     start = time.process_time()
-    prover = _Prover(artifact, reference, options, dict(feeds or {}))
+    prover = Prover(artifact, reference, options, dict(feeds or {}))
     runtime = runtime_for(artifact.path).name
     hand_back()
     try:
@@ -182,7 +186,7 @@ def prove(
     except NoAnswerError:
         raise
     except RuntimeFailure as error:
-        prover.findings.append(_failure(error, {}))
+        prover.findings.append(failure_of(error, {}))
     else:
         with opened if session is None else contextlib.nullcontext():
             prover.run(opened)
@@ -201,7 +205,7 @@ def prove(
     )
 
 
-class _Prover:
+class Prover:
     """The state of one proof."""
 
     def __init__(self, artifact: Artifact, reference: Reference, options: ExportOptions, feeds: dict[str, Array]) -> None:
@@ -214,6 +218,7 @@ class _Prover:
         self.findings: list[Finding] = []
         self.notes: list[str] = []
         self.graph = ""
+        self._noise_at: dict[int, Noise | None] = {}
 
     def run(self, session: Session) -> None:
         """The file's ports, every case, every refused size, the caller's output."""
@@ -264,7 +269,7 @@ class _Prover:
         try:
             answer = self._answer(session, case.inputs)
         except RuntimeFailure as error:
-            return CaseResult(case.sizes, case.label, float("inf"), 0.0, (self._with_cause(_failure(error, case.sizes)),))
+            return CaseResult(case.sizes, case.label, float("inf"), 0.0, (self._with_cause(failure_of(error, case.sizes)),))
         worst, allowed = 0.0, 0.0
         for name, expected in case.outputs.items():
             if name not in answer:
@@ -295,16 +300,16 @@ class _Prover:
     def _second_look(self, case: Case, name: str, got: Array, difference: Difference, tolerance: float) -> tuple[Difference, float]:
         """A value that is off: at these very sizes, by rounding alone, by a tie, or truly?"""
         reference, expected = self.reference, case.outputs[name]
-        if reference.call is None or not self.options.verify or not reference.answers_as_before(case):
+        if reference.call is None or not self.options.verify:
             return difference, tolerance
         if not is_exact(expected):
-            if difference.error > 1e3 * tolerance:
+            noise = self._own_noise(case) if difference.error <= 1e3 * tolerance else None
+            if noise is None:
                 return difference, tolerance
-            noise = measure_noise(reference.call, case.inputs, case.outputs)
             own = tolerance_of(str(expected.dtype), noise.by_output[name])
             return (compare(expected, got, own), own) if own > tolerance else (difference, tolerance)
         wrong = expected != got
-        if not turned_by_rounding(reference.call, case.inputs, name, expected, wrong):
+        if not reference.answers_as_before(case) or not turned_by_rounding(reference.call, case.inputs, name, expected, wrong):
             return difference, tolerance
         if self.options.allow_ties:
             self.notes.append(f"allowed: output `{name}` takes another value at {int(wrong.sum())} ties ({sizes_text(case.sizes)})")
@@ -316,6 +321,14 @@ class _Prover:
             difference.index,
             difference.error,
         ), tolerance
+
+    def _own_noise(self, case: Case) -> Noise | None:
+        """The model's noise at this very case, measured once; ``None`` where the model at hand is the reference no more."""
+        call = self.reference.call
+        if id(case) not in self._noise_at:
+            known = call is not None and self.reference.answers_as_before(case)
+            self._noise_at[id(case)] = measure_noise(call, case.inputs, case.outputs) if call is not None and known else None
+        return self._noise_at[id(case)]
 
     def _finding(self, case: Case, name: str, difference: Difference, tolerance: float, answer: Mapping[str, Array]) -> Finding:
         assert difference.kind is not None
@@ -380,7 +393,8 @@ class _Prover:
             )
 
 
-def _failure(error: RuntimeFailure, sizes: Mapping[str, int]) -> Finding:
+def failure_of(error: RuntimeFailure, sizes: Mapping[str, int]) -> Finding:
+    """What the runtime refused, as a finding."""
     found = error.message if error.found is None else f"{error.message}: {shortened(str(error.found), 200)}"
     return Finding("runtime", "", sizes, "an answer", found)
 

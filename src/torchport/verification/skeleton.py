@@ -8,15 +8,16 @@ from pathlib import Path
 
 import onnx
 
-from torchport.emit._protobuf import LENGTH_DELIMITED, encoded, fields, mapped
+from torchport.emit._protobuf import LENGTH_DELIMITED, Field, encoded, fields, mapped
 
-__all__ = ["read_skeleton"]
+__all__ = ["locate_contents", "read_skeleton"]
 
 _LARGE = 4096
 """Tensor contents of more bytes than this stay on disk."""
 
 _MODEL_GRAPH = 7  # ModelProto.graph, and so on: field numbers of onnx.proto, fixed by the format
 _GRAPH_INITIALIZER = 5
+_TENSOR_NAME, _TENSOR_RAW_DATA = 8, 9
 _TENSOR_CONTENTS = {4, 5, 6, 7, 9, 10, 11}  # float_data, int32_data, string_data, int64_data, raw_data, double_data, uint64_data
 
 
@@ -34,6 +35,32 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
     except Exception as error:
         raise ValueError("the file is not an ONNX model") from error
     return model
+
+
+def locate_contents(path: Path) -> dict[str, tuple[int, int]]:
+    """Where the contents are that `read_skeleton` leaves out: initializer to the offset and the length of its bytes in the file.
+
+    Raises:
+        ValueError: The file is no ONNX model, or holds a large tensor other than as plain bytes.
+    """
+    places: dict[str, tuple[int, int]] = {}
+    with mapped(path) as data:
+        for graph in _inside(data, 0, len(data), _MODEL_GRAPH):
+            for tensor in _inside(data, graph.body, graph.end, _GRAPH_INITIALIZER):
+                parts = {part.number: part for part in fields(data, tensor.body, tensor.end) if part.wire == LENGTH_DELIMITED}
+                large = [number for number, part in parts.items() if number in _TENSOR_CONTENTS and part.end - part.body > _LARGE]
+                if large:
+                    name = data[parts[_TENSOR_NAME].body : parts[_TENSOR_NAME].end].decode()
+                    if large != [_TENSOR_RAW_DATA]:
+                        raise ValueError(f"the tensor {name!r} is not stored as plain bytes")
+                    content = parts[_TENSOR_RAW_DATA]
+                    places[name] = (content.body, content.end - content.body)
+    return places
+
+
+def _inside(data: mmap.mmap, start: int, end: int, number: int) -> Iterator[Field]:
+    """The message's submessages of one number."""
+    return (field for field in fields(data, start, end) if field.number == number and field.wire == LENGTH_DELIMITED)
 
 
 def _without_contents(data: mmap.mmap, start: int, end: int, path: tuple[int, ...]) -> Iterator[bytes]:

@@ -61,6 +61,23 @@ class Session(ABC):
             RuntimeFailure: The runtime refused them, crashed or did not answer in time.
         """
 
+    def successor(self, paths: Sequence[Path], *, timeout: float = 600.0) -> Session | None:
+        """Opens another artifact with the same ports in this one's place; this session is closed then.
+
+        A runtime whose start is dear keeps its process so.
+
+        Args:
+            paths: The other artifact's files; the first is the one to open.
+            timeout: Seconds for loading and for each answer.
+
+        Returns:
+            The new session; ``None`` where nothing is gained: the caller opens the artifact as any other.
+
+        Raises:
+            RuntimeFailure: The runtime refuses the artifact.
+        """
+        return None
+
     def close(self) -> None:  # noqa: B027 - nothing to release is a fine default
         """Releases what the session holds; may be called twice."""
 

@@ -74,6 +74,21 @@ class ChildProcess:
             self.close()
             raise
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed, or died."""
+        return self._closed or self._process.poll() is not None
+
+    def load(self, path: Path, *, timeout: float) -> None:
+        """Loads another artifact of the same kind in the place of the first.
+
+        Raises:
+            RuntimeFailure: It does not load; the process takes a further one all the same, unless it died.
+        """
+        self._path, self._timeout = path, timeout
+        head = json.dumps({"load": str(path.resolve()), "arrays": []}).encode()
+        self.about, _ = self._exchange(struct.pack("<Q", len(head)) + head, "loading")
+
     def run(self, inputs: Mapping[str, Array], order: Sequence[str]) -> list[Array]:
         """The artifact's outputs, in its own order.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -25,11 +25,14 @@ class TorchFileSession(Session):
         path: The artifact.
         signature: The ports, in graph order; ``None``: read from the file's metadata, else from the file's own argument names.
         timeout: Seconds for loading and for each answer.
+        child: A process that has loaded the artifact already.
     """
 
-    def __init__(self, kind: str, path: Path, signature: Signature | None, timeout: float) -> None:
+    def __init__(self, kind: str, path: Path, signature: Signature | None, timeout: float, child: ChildProcess | None = None) -> None:
+        self._kind = kind
         self._path = path
-        self._child = ChildProcess(kind, path, threads=torch.get_num_threads(), timeout=timeout)
+        self._signature = signature
+        self._child = child or ChildProcess(kind, path, threads=torch.get_num_threads(), timeout=timeout)
         self.graph: str = self._child.about.get("graph", "")
         signature = signature or _signature_in(self._child.about.get("metadata", ""))
         if signature is None:
@@ -60,6 +63,14 @@ class TorchFileSession(Session):
                 expected=f"{len(names)}: {', '.join(names)}",
             )
         return dict(zip(names, arrays, strict=True))
+
+    def successor(self, paths: Sequence[Path], *, timeout: float = 600.0) -> Session | None:
+        """The same process with another artifact; ``None`` where it has ended."""
+        if self._child.ended:
+            return None
+        path = Path(paths[0])
+        self._child.load(path, timeout=timeout)
+        return TorchFileSession(self._kind, path, self._signature, timeout, self._child)
 
     def close(self) -> None:
         """Kills the child process."""
