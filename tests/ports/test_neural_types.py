@@ -74,6 +74,25 @@ def bounded(*sizes: int | None, element: ElementType | None = None) -> NeuralTyp
         (NeuralType((AxisType(B, is_list=True), AxisType(T))), NeuralType((AxisType(B), AxisType(T))), Container),
         (NeuralType(("B", "D"), ChannelType()), NeuralType(("B", "D"), AcousticEncodedRepresentation()), Greater),
         (NeuralType(("B", "T"), TokenIndex(10)), NeuralType(("B", "T"), TokenIndex(11)), Parameters),
+        # a size in text is a dimension of that size
+        (NeuralType(("B", "D", "T")), NeuralType("batch 80 time"), Same),
+        (NeuralType("batch 80 time"), NeuralType(("B", "D", "T")), Dims),
+        (NeuralType("batch 80 time"), NeuralType((AxisType(B), AxisType(D, 80), AxisType(T))), Same),
+        (NeuralType((AxisType(B), AxisType(D, 80), AxisType(T))), NeuralType("batch mels=80 time"), Same),
+        (NeuralType("batch 80 time"), NeuralType("batch 64 time"), Dims),
+        (NeuralType("batch 80 time"), NeuralType("batch time 80"), Transposed),
+        (NeuralType("batch 80 time"), NeuralType(("B", "T", "D")), Dims),
+        (NeuralType(("B", "W")), NeuralType("batch 80"), Other),
+        # names in another order
+        (NeuralType("batch foo bar"), NeuralType("batch foo bar"), Same),
+        (NeuralType("batch foo bar"), NeuralType("batch bar foo"), Transposed),
+        (NeuralType("batch foo bar"), NeuralType((AxisType(B), Axis("bar"), Axis("foo"))), Transposed),
+        (NeuralType("audio_time mel_time"), NeuralType("mel_time audio_time"), Transposed),
+        (NeuralType("foo 80"), NeuralType("80 foo"), Transposed),
+        (NeuralType("foo=3 bar"), NeuralType("bar foo=4"), Dims),
+        (NeuralType("batch foo bar"), NeuralType("batch one other"), Same),  # a name is that of a size within one signature
+        (NeuralType("batch foo bar"), NeuralType(("B", "T", "D")), Same),
+        (NeuralType("batch foo bar", SpectrogramType()), NeuralType("batch bar foo", LogitsType()), Other),
     ],
 )
 def test_comparison_gives_the_usual_verdicts(declared: NeuralType, given_type: NeuralType, verdict: NeuralTypeComparison) -> None:

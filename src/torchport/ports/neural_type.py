@@ -170,14 +170,16 @@ def _compare_axes(declared: tuple[AxisType | Axis, ...] | None, given: tuple[Axi
     pairs = list(zip(declared, given, strict=True))
     if any(one.is_list != other.is_list for one, other in pairs):
         return ElementComparison.CONTAINER_SIZE_MISMATCH
+    if (by_name := _names_in_another_order(declared, given)) is not None:
+        return by_name
     if all(_axis_accepts(one, other) for one, other in pairs):
         return ElementComparison.SAME
-    if all(one.kind is other.kind for one, other in pairs):
+    if all(_kind(one) is _kind(other) for one, other in pairs):
         return ElementComparison.DIM_INCOMPATIBLE
-    if any(one.kind is AxisKind.Any for one in (*declared, *given)):
+    if any(_kind(one) is AxisKind.Any for one in (*declared, *given)):
         return ElementComparison.INCOMPATIBLE
-    ordered = [sorted(one, key=lambda axis: (axis.kind.value, axis.size or 0)) for one in (declared, given)]
-    if any(one.kind is not other.kind for one, other in zip(*ordered, strict=True)):
+    ordered = [sorted(one, key=lambda axis: (_kind(axis).value, axis.size or 0)) for one in (declared, given)]
+    if any(_kind(one) is not _kind(other) for one, other in zip(*ordered, strict=True)):
         return ElementComparison.INCOMPATIBLE
     same = all(one.size == other.size for one, other in zip(*ordered, strict=True))
     return ElementComparison.TRANSPOSE_SAME if same else ElementComparison.DIM_INCOMPATIBLE
@@ -188,4 +190,31 @@ def _axis_accepts(declared: AxisType | Axis, given: AxisType | Axis) -> bool:
         return False
     if declared.kind is AxisKind.Any and declared.size is None:
         return True
-    return declared.kind is given.kind and (declared.size is None or declared.size == given.size)
+    return _kind(declared) is _kind(given) and (declared.size is None or declared.size == given.size)
+
+
+def _kind(axis: AxisType | Axis) -> AxisKind:
+    """The kind as it compares: a plain size in text is a dimension."""
+    return AxisKind.Dimension if isinstance(axis, Axis) and axis.kind is AxisKind.Any and axis.size is not None else axis.kind
+
+
+def _name(axis: AxisType | Axis) -> str:
+    """The name, where it says more than the kind."""
+    return axis.name if isinstance(axis, Axis) and axis.name != axis.kind.word else ""
+
+
+def _names_in_another_order(declared: tuple[AxisType | Axis, ...], given: tuple[AxisType | Axis, ...]) -> ElementComparison | None:
+    """The verdict where both have the same names, and not at the same places; else ``None``.
+
+    Other names say nothing: a name is that of a size within one signature.
+    """
+    names = [[_name(axis) for axis in axes] for axes in (declared, given)]
+    if names[0] == names[1] or sorted(names[0]) != sorted(names[1]):
+        return None
+    kinds, sized = [], []
+    for axes in (declared, given):
+        kinds.append(sorted((_name(axis), _kind(axis).value) for axis in axes))
+        sized.append(sorted((_name(axis), _kind(axis).value, -1 if axis.size is None else axis.size) for axis in axes))
+    if kinds[0] != kinds[1]:
+        return ElementComparison.INCOMPATIBLE
+    return ElementComparison.TRANSPOSE_SAME if sized[0] == sized[1] else ElementComparison.DIM_INCOMPATIBLE
