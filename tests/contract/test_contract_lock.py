@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import torchport
+from torchport import NeuralType
 from torchport.contract import (
     AxisTerm,
     Contract,
@@ -25,6 +26,7 @@ from torchport.contract import (
     write_lock,
 )
 from torchport.errors import ArtifactExistsError, ContractError, UnusablePathError
+from torchport.types import AudioSignal, LogitsType, ProbsType
 
 # -- there and back -----------------------------------------------------------------------------------------------------------------
 
@@ -229,6 +231,25 @@ def test_a_declared_range_that_shrank_is_seen(tmp_path):
     assert [change.rule.id for change in found.of("breaking")] == ["input-range-narrowed"]
 
 
+class Scorer(torch.nn.Module):
+    def forward(self, x):
+        return x.mean(1)
+
+
+def test_logits_that_become_probabilities_are_seen_though_nothing_else_changed(tmp_path):
+    made = []
+    for element in (LogitsType(), ProbsType()):
+        path = tmp_path / f"{type(element).__name__}.onnx"
+        inputs = {"x": NeuralType(("B", "T"), AudioSignal(freq=16000))}
+        torchport.export(Scorer(), path, input_types=inputs, output_types={"y": NeuralType(("B",), element)}, verify=False)
+        made.append(contract_of(path))
+    assert made[0].inputs[0].element == "AudioSignal(freq=16000)"
+    assert [one.outputs[0].element for one in made] == ["LogitsType()", "ProbsType()"]
+    found = diff(*made)
+    assert [change.rule.id for change in found.of("breaking")] == ["output-meaning-changed"]
+    assert parse_lock(format_lock(made[0])) == made[0]
+
+
 def foreign(path, inputs, outputs=("y",), opsets=(("", 17),)):
     def value(name, dims=("n",)):
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims))
@@ -266,6 +287,12 @@ def test_a_foreign_torchscript_file_has_the_ports_that_its_runtime_shows(tmp_pat
 def test_a_file_with_two_ports_of_one_name_has_no_contract(tmp_path):
     with pytest.raises(UnusablePathError, match="two ports of the file have one name"):
         contract_of(foreign(tmp_path / "m.onnx", [("x", ["n"])], outputs=("y", "y")))
+
+
+def test_a_file_with_a_broken_graph_has_no_contract(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x08\x3a\x04\x0a\x02\xff\xff")
+    with pytest.raises(UnusablePathError, match="not an ONNX model"):
+        contract_of(tmp_path / "m.onnx")
 
 
 def test_a_file_that_is_missing_or_no_model_has_no_contract(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import pickle
 import zipfile
 
@@ -167,6 +168,22 @@ def test_the_field_that_holds_the_values_does_not_count(tmp_path, name):
     assert digests(model_of(raw), tmp_path / "a.onnx").weights == digests(model_of(typed), tmp_path / "b.onnx").weights
 
 
+def test_values_in_several_fields_count_as_protobuf_reads_them(tmp_path):
+    """The last of several raw fields is the value; a raw field beside an empty typed one is, too."""
+    weight = matrix(np.ones((1, 2), np.float32))
+    base = digests(model_of(weight), tmp_path / "a.onnx")
+    for place, (before, after) in enumerate(((b"\x4a\x00", b""), (b"", b"\x22\x00"))):
+        model = model_of(weight)
+        tensor = before + model.graph.initializer[0].SerializeToString() + after
+        del model.graph.initializer[:]
+        graph = model.graph.SerializeToString() + b"\x2a" + bytes([len(tensor)]) + tensor
+        model.ClearField("graph")
+        path = tmp_path / f"{place}.onnx"
+        path.write_bytes(model.SerializeToString() + b"\x3a" + bytes([len(graph)]) + graph)
+        assert onnx.load(path).graph.initializer[0].raw_data == weight.raw_data
+        assert content_digests(path).weights == base.weights
+
+
 def test_texts_and_empty_tensors_have_digests(tmp_path):
     texts = helper.make_tensor("w", TensorProto.STRING, [2], [b"a", b"bc"])
     others = helper.make_tensor("w", TensorProto.STRING, [2], [b"ab", b"c"])
@@ -219,7 +236,10 @@ def test_weights_elsewhere_are_not_read(tmp_path, key, value, message):
         content_digests(tmp_path / "m.onnx")
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", b"\x3a\x7fshort", b"\x3a\x02\xff\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"junk", b"\x3a\x7fshort", b"\x3a\x02\xff\xff", b"\xff" * 20, b"\x3a\x04\x0a\x02\xff\xff", b"\x08\x08\x42\x02\xff\xff"],
+)
 def test_what_is_no_onnx_file_has_no_content(tmp_path, content):
     (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(UnusablePathError, match="cannot be told apart"):
@@ -248,11 +268,12 @@ class Call:
 
 class _Pickler(pickle.Pickler):
     def persistent_id(self, found):
-        return ("storage", torch.FloatStorage, *found.about) if isinstance(found, Storage) else None
+        return ("storage", found.kind, *found.about) if isinstance(found, Storage) else None
 
 
 class Storage:
-    def __init__(self, key="0", numel=4):
+    def __init__(self, key="0", numel=4, kind=torch.FloatStorage):
+        self.kind = kind
         self.about = key, "cpu", numel
 
 
@@ -305,6 +326,31 @@ def test_everything_of_a_pickle_but_its_values_counts_as_graph(tmp_path):
 def test_a_tensor_that_lies_is_refused(tmp_path, value, message):
     with pytest.raises(UnusablePathError, match=message):
         content_digests(script(tmp_path / "m.ts", {"w": value}))
+
+
+def test_empty_tensors_and_unknown_dtypes_have_digests(tmp_path):
+    content = format_for(tmp_path / "m.ts").read_content
+    empty = content(script(tmp_path / "a.ts", {"w": tensor((0, 4), (4, 1))})).tensors["w"]
+    assert empty.sha256 == hashlib.sha256().hexdigest()
+    odd = content(script(tmp_path / "b.ts", {"w": tensor(storage=Storage(kind=torch.QInt8Storage))})).tensors["w"]
+    assert (odd.dtype, odd.sha256) == ("qint8", hashlib.sha256(bytes(range(16))).hexdigest())
+
+
+def test_a_pickled_weight_of_an_exported_program_counts_as_its_record(tmp_path):
+    config = {"config": {"w": {"path_name": "weight_0", "use_pickle": True, "tensor_meta": None}}}
+    records = {
+        "models/model.json": b"{}",
+        "data/weights/model_weights_config.json": json.dumps(config).encode(),
+        "data/weights/weight_0": b"a pickle that is not opened",
+    }
+    found = format_for(tmp_path / "m.pt2").read_content(archive(tmp_path / "m.pt2", records)).tensors["w"]
+    assert found.sha256 == hashlib.sha256(records["data/weights/weight_0"]).hexdigest()
+
+
+def test_a_program_beyond_all_measure_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchport.emit._zip_content._SMALL", 4)
+    with pytest.raises(UnusablePathError, match="too large for what it is"):
+        content_digests(script(tmp_path / "m.ts", {"w": tensor()}))
 
 
 def test_broken_archives_are_refused(tmp_path):

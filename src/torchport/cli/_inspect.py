@@ -36,16 +36,18 @@ def inspect(
         raise OptionError("there is no such artifact", stage="load", where="ARTIFACT", found=str(artifact))
     shown = output_of(context)
     with shown.progress(f"Reading {artifact.name}"):
-        facts = _facts(artifact)
-        if lock is not None:
+        if lock is None:
+            facts = _facts(artifact, None)
+        else:
             from torchport.contract import contract_of, write_lock
 
-            write_lock(contract_of(artifact), lock, overwrite=overwrite)
-            facts["lock"] = str(lock)
+            contract = contract_of(artifact)
+            facts = _facts(artifact, contract.digests) | {"lock": str(lock)}
+            write_lock(contract, lock, overwrite=overwrite)
     shown.result(facts, *_report(facts))
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _facts(path: Path, digests: Mapping[str, str] | None) -> dict[str, Any]:
     from torchport.emit import format_for, read_metadata
     from torchport.loading import stored_signature
 
@@ -71,7 +73,7 @@ def _facts(path: Path) -> dict[str, Any]:
     else:
         inputs, outputs = _opened(path) if stored is None else ((), ())
         facts["files"] = [_file(path)]
-    facts["content_digests"] = _content(path, facts)
+    facts["content_digests"] = _content(path, facts) if digests is None else {"weights": None, "graph": None, **digests}
     facts["inputs"] = _ports(inputs, stored.inputs if stored else {}, stored)
     facts["outputs"] = _ports(outputs, stored.outputs if stored else {}, stored)
     facts["ranges"] = {} if stored is None else {symbol: _range(axis) for symbol, axis in stored.symbols.items()}

@@ -6,6 +6,7 @@ equal any more, break them. An output that takes its size from an input is judge
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -50,66 +51,85 @@ def compare_axes(before: Contract, after: Contract, pairs: Sequence[Pair]) -> It
         if pair.before.axes is not None and pair.after.axes is not None and len(pair.before.axes) == len(pair.after.axes)
         for index, terms in enumerate(zip(pair.before.axes, pair.after.axes, strict=True))
     ]
-    contracts = before, after
+    known = _Known((before, after), axes)
     for axis in axes:
         if axis.varies == (False, False):
             if axis.terms[0].size != axis.terms[1].size:
                 yield Change.of(f"{axis.pair.side}-size-changed", axis.where, axis.terms[0].size, axis.terms[1].size)
         elif axis.varies != (True, True):
-            yield _opened_or_closed(axis, axes, contracts)
+            yield _opened_or_closed(axis, known)
     moving = [axis for axis in axes if axis.varies == (True, True)]
-    yield from _ranges(moving, axes, contracts)
+    yield from _ranges(moving, known)
     yield from _ties(moving)
     yield from _names(moving)
 
 
-def _opened_or_closed(axis: _Axis, axes: Sequence[_Axis], contracts: tuple[Contract, Contract]) -> Change:
+class _Known:
+    """The axes that share a symbol, in each of the contracts.
+
+    Attributes:
+        contracts: The two contracts.
+        inputs: By contract and symbol, what these axes of inputs are in the other contract.
+        all: The same for axes of inputs and outputs.
+    """
+
+    def __init__(self, contracts: tuple[Contract, Contract], axes: Sequence[_Axis]) -> None:
+        self.contracts = contracts
+        self.inputs: dict[tuple[int, str], dict[AxisTerm, None]] = {}
+        self.all: dict[tuple[int, str], dict[AxisTerm, None]] = {}
+        for axis in axes:
+            for index in (0, 1):
+                symbol = axis.terms[index].symbol
+                if symbol is not None:
+                    for kept in (self.all, self.inputs) if axis.is_input else (self.all,):
+                        kept.setdefault((index, symbol), {})[axis.terms[1 - index]] = None
+
+    def followed(self, axis: _Axis, index: int) -> dict[AxisTerm, None]:
+        """What the inputs of the axis's symbol are in the other contract; empty where no input has it."""
+        symbol = axis.terms[index].symbol
+        return {} if symbol is None else self.inputs.get((index, symbol), {})
+
+    def sizes(self, axis: _Axis, index: int) -> SizeRange:
+        """The sizes of an axis in one contract; of an output that follows an input, those that the input has in the other one."""
+        for term in () if axis.is_input else self.followed(axis, index):
+            return self.contracts[1 - index].range_of(term.symbol) if term.size is None else SizeRange(term.size, term.size)
+        return self.contracts[index].range_of(axis.terms[index].symbol)
+
+
+def _opened_or_closed(axis: _Axis, known: _Known) -> Change:
     """An axis that is fixed in one contract and varies in the other one."""
     wide = 0 if axis.varies[0] else 1
     symbol, size = axis.terms[wide].symbol, axis.terms[1 - wide].size
     assert size is not None
-    sizes = contracts[wide].range_of(symbol)
+    sizes = known.contracts[wide].range_of(symbol)
     texts = (_text(axis.terms[wide], sizes), str(size))
-    equal = [other for other in axes if symbol is not None and other.terms[wide].symbol == symbol and other is not axis]
-    inputs = [other for other in equal if other.is_input]
+    followed = known.followed(axis, wide)
+    equal = followed if followed or axis.is_input or symbol is None else known.all[wide, symbol]
     opened = "opened" if wide == 1 else "closed"
     rule = f"{axis.pair.side}-axis-{opened}"
-    if not axis.is_input and any(other.terms[1 - wide].size == size for other in inputs):
+    if not axis.is_input and AxisTerm(size) in followed:
         rule = f"output-axis-{opened}-with-input"
-    elif any(other.terms[1 - wide].size != size for other in (inputs if inputs or axis.is_input else equal)):
+    elif any(term.size != size for term in equal):
         rule = f"{axis.pair.side}-axis-follows-else"
     elif not sizes.allows(size):
         rule = f"{axis.pair.side}-size-changed"
     return Change.of(rule, axis.where, *(texts if wide == 0 else reversed(texts)))
 
 
-def _ranges(moving: Sequence[_Axis], axes: Sequence[_Axis], contracts: tuple[Contract, Contract]) -> Iterator[Change]:
+def _ranges(moving: Sequence[_Axis], known: _Known) -> Iterator[Change]:
     """Sizes of symbols; those of an output that follows an input in both contracts follow from the input's."""
-    bound = [{axis.terms[index].symbol for axis in axes if axis.is_input} - {None} for index in (0, 1)]
     seen: set[Hashable] = set()
     for axis in moving:
-        symbols = axis.terms[0].symbol, axis.terms[1].symbol
-        ranges = [_sizes(axis, index, axes, contracts) for index in (0, 1)]
         key = axis.pair.side, axis.key(0), axis.key(1)
-        if key in seen or (not axis.is_input and symbols[0] in bound[0] and symbols[1] in bound[1]):
+        if key in seen or (not axis.is_input and known.followed(axis, 0) and known.followed(axis, 1)):
             continue
         seen.add(key)
+        ranges = [known.sizes(axis, index) for index in (0, 1)]
         texts = [_text(term, one) for term, one in zip(axis.terms, ranges, strict=True)]
         if not ranges[0].within(ranges[1]):
             yield Change.of(f"{axis.pair.side}-range-narrowed", axis.where, *texts)
         if not ranges[1].within(ranges[0]):
             yield Change.of(f"{axis.pair.side}-range-widened", axis.where, *texts)
-
-
-def _sizes(axis: _Axis, index: int, axes: Sequence[_Axis], contracts: tuple[Contract, Contract]) -> SizeRange:
-    """The sizes of an axis in one contract; of an output that follows an input, those that the input has in the other one."""
-    symbol = axis.terms[index].symbol
-    if not axis.is_input and symbol is not None:
-        for other in axes:
-            if other.is_input and other.terms[index].symbol == symbol:
-                term = other.terms[1 - index]
-                return contracts[1 - index].range_of(term.symbol) if term.size is None else SizeRange(term.size, term.size)
-    return contracts[index].range_of(symbol)
 
 
 def _ties(moving: Sequence[_Axis]) -> Iterator[Change]:
@@ -134,11 +154,12 @@ def _ties(moving: Sequence[_Axis]) -> Iterator[Change]:
 
 def _names(moving: Sequence[_Axis]) -> Iterator[Change]:
     """Symbols that stand for the same axes under another name."""
+    counts = Counter(axis.key(1) for axis in moving)
     for group in _groups(moving, lambda axis: axis.key(0)):
-        terms = group[0].terms
-        others = [axis for axis in moving if axis.key(1) == group[0].key(1)]
-        if len({axis.key(1) for axis in group}) == 1 and len(others) == len(group) and terms[0].symbol != terms[1].symbol:
-            yield Change.of("symbol-renamed", group[0].where, terms[0].symbol or "no name", terms[1].symbol or "no name")
+        before, after = group[0].terms
+        alone = len({axis.key(1) for axis in group}) == 1 and counts[group[0].key(1)] == len(group)
+        if alone and before.symbol != after.symbol:
+            yield Change.of("symbol-renamed", group[0].where, before.symbol or "no name", after.symbol or "no name")
 
 
 def _groups(axes: Sequence[_Axis], key: Callable[[_Axis], Hashable]) -> list[list[_Axis]]:

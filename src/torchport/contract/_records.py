@@ -114,5 +114,5 @@ class Contract:
     digests: Mapping[str, str] = field(default_factory=dict)
 
     def range_of(self, symbol: str | None) -> SizeRange:
-        """The sizes of a symbol; one without a name has no limits."""
-        return SizeRange() if symbol is None else self.symbols[symbol]
+        """The sizes of a symbol; without a name, or without a stated range, there are no limits."""
+        return SizeRange() if symbol is None else self.symbols.get(symbol, SizeRange())
