@@ -20,6 +20,7 @@ TorchportError
 ├── RuntimeFailure                      the artifact's runtime refused, crashed or hung
 │   └── NoAnswerError (TimeoutError)    it did not answer in time
 ├── ProofError                          the artifact is not equal to the model
+├── BrokenContractError                 the artifact does not keep the contract that its clients count on
 ├── NotExportableError (AssertionError) a test asserts that a model can be exported, and it cannot
 ├── ContractError (ValueError)          a contract lock is broken, or of a version that is not known
 ├── ArchiveError (ValueError)           a checkpoint is broken or hostile
@@ -33,6 +34,7 @@ from __future__ import annotations
 __all__ = [
     "ArchiveError",
     "ArtifactExistsError",
+    "BrokenContractError",
     "CaptureError",
     "ContractError",
     "EmitError",
@@ -218,6 +220,14 @@ class ProofError(TorchportError):
     proof: object = None
     rejected: object = None
     """With ``keep_rejected``: the artifact that failed, and what it was held against (`torchport.result.Rejected`)."""
+
+
+class BrokenContractError(TorchportError):
+    """The artifact does not keep the contract that its clients count on. ``changes`` holds what changed, where there is a contract."""
+
+    stage = "contract"
+    exit_code = 4
+    changes: object = None
 
 
 class NotExportableError(TorchportError, AssertionError):

@@ -238,6 +238,42 @@ def test_last_failed_runs_what_failed(package):
     package.run("--lf").assert_outcomes(failed=1, deselected=1)
 
 
+def test_contracts_of_a_package_are_snapshots(package, pytester):
+    package.write(models=HEAD)
+    missing = package.run("--contracts=locks")
+    missing.assert_outcomes(failed=1)
+    missing.stdout.fnmatch_lines(["*there is no snapshot of the contract*", "*where: *locks/pack.models.Sum.onnx.contract.json"])
+    package.run("--contracts=locks", "--update-contracts").assert_outcomes(passed=1)
+    assert [path.name for path in (pytester.path / "locks").iterdir()] == ["pack.models.Sum.onnx.contract.json"]
+    package.run("--contracts=locks").assert_outcomes(passed=1)
+    package.run().assert_outcomes(passed=1)
+    (pytester.path / "pack" / "models.py").write_text(HEAD.replace('"y":', '"total":'))
+    pytester.makeini("[pytest]\ntorchport_contracts = locks\n")
+    broken = package.run()
+    broken.assert_outcomes(failed=1)
+    broken.stdout.fnmatch_lines(["*sum.onnx breaks its contract*", "*breaking*y*total*"])
+
+
+def test_instances_have_contracts_of_their_own(package, pytester):
+    pytester.makeconftest(
+        "def pytest_torchport_make(cls):\n    return {'small': cls(2), 'wide': cls(4)} if cls.__name__ == 'Wide' else None"
+    )
+    package.write(models=HEAD + WIDE).run("-k", "Wide", "--contracts=locks", "--update-contracts").assert_outcomes(passed=1, deselected=1)
+    names = sorted(path.name for path in (pytester.path / "locks").iterdir())
+    assert names == ["pack.models.Wide.small.onnx.contract.json", "pack.models.Wide.wide.onnx.contract.json"]
+
+
+def test_the_fixture_asserts_and_heeds_the_option(pytester, inner):
+    test = (
+        "def test_sum(assert_exportable):\n    assert list(assert_exportable(Sum(), '.onnx', contract='sum.contract.json')) == ['.onnx']\n"
+    )
+    pytester.makepyfile(HEAD + "\n" + test)
+    inner().assert_outcomes(failed=1)
+    inner("--update-contracts").assert_outcomes(passed=1)
+    assert (pytester.path / "sum.contract.json").is_file()
+    inner().assert_outcomes(passed=1)
+
+
 def test_a_failed_assertion_in_a_test_ends_its_traceback_there(pytester, inner):
     pytester.makepyfile(
         HEAD + LIMITED + "\nfrom torchport.testing import assert_exportable\ndef test_it():\n    assert_exportable(Limited(), '.onnx')\n"

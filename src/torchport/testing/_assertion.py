@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from torchport.emit import format_for, formats
 from torchport.errors import OptionError, TorchportError
 from torchport.pipeline import export
 from torchport.result import ExportResult
+from torchport.testing._contracts import hold
 from torchport.testing._failures import FormatFailure, not_exportable, shrunk
 
 __all__ = ["assert_exportable", "suffixes_of"]
@@ -33,6 +35,8 @@ def assert_exportable(
     input_types: Mapping[str, Any] | None = None,
     output_types: Mapping[str, Any] | None = None,
     dynamic_axes: Mapping[str, Any] | None = None,
+    contract: str | os.PathLike[str] | None = None,
+    update_contract: bool = False,
     **arguments: Any,
 ) -> dict[str, ExportResult]:
     """Asserts that ``model`` can be exported: each format is written to a temporary folder and proved equal to the model.
@@ -47,13 +51,16 @@ def assert_exportable(
         input_types: As for `torchport.export`.
         output_types: As for `torchport.export`.
         dynamic_axes: As for `torchport.export`.
+        contract: The snapshot of the artifact's contract to hold it against, ``m.contract.json`` by custom. Of several formats each has its
+            own, ``m.onnx.contract.json``; of several subnets too, ``encoder-m.contract.json``.
+        update_contract: Write the snapshot instead. The fixture ``assert_exportable`` takes it from ``--update-contracts``.
         **arguments: Further arguments of `torchport.export`; those that would take the proof away are refused.
 
     Returns:
         The result of each format, by extension. Its files are gone.
 
     Raises:
-        NotExportableError: An ``AssertionError``: a format could not be written, or its proof failed.
+        NotExportableError: An ``AssertionError``: a format could not be written, its proof failed, or it breaks its contract.
         OptionError: An argument is unusable.
 
     Example:
@@ -74,11 +81,16 @@ def assert_exportable(
     results: dict[str, ExportResult] = {}
     failures: list[FormatFailure] = []
     with tempfile.TemporaryDirectory(prefix="torchport-") as folder:
-        for suffix in suffixes_of(formats):
+        suffixes = suffixes_of(formats)
+        for suffix in suffixes:
             try:
-                results[suffix] = export(model, Path(folder) / f"{name.lower()}{suffix}", keep_rejected=True, **arguments)
+                result = export(model, Path(folder) / f"{name.lower()}{suffix}", keep_rejected=True, **arguments)
+                if contract is not None:
+                    hold(result, Path(contract), suffix, alone=len(suffixes) == 1, update=update_contract)
             except TorchportError as error:
                 failures.append(shrunk(suffix, model, error))
+            else:
+                results[suffix] = result
     if failures:
         raise not_exportable(name, failures, list(results)) from None
     return results

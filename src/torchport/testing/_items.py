@@ -145,7 +145,9 @@ class _Exportable(_Test):
         failures: list[FormatFailure] = []
         for name, instance in instances.items():
             try:
-                result = assert_exportable(instance, self.suffix)[self.suffix]
+                result = assert_exportable(
+                    instance, self.suffix, contract=self._snapshot(name), update_contract=self.config.getoption("--update-contracts")
+                )[self.suffix]
             except NotExportableError as error:
                 failures.extend(replace(one, instance=name) for one in error.failures if isinstance(one, FormatFailure))
             else:
@@ -155,6 +157,17 @@ class _Exportable(_Test):
             failed = NotExportableError(f"{count}{self.exported.__qualname__} cannot be exported to {self.suffix}")
             failed.failures = tuple(failures)
             raise failed
+
+    def _snapshot(self, instance: str) -> Path | None:
+        """Where the contract of one instance is; ``None``: nobody asked for contracts."""
+        asked, stated = self.config.getoption("--contracts"), self.config.getini("torchport_contracts")
+        if not asked and not stated:
+            return None
+        folder = (
+            self.config.invocation_params.dir / asked if asked else (self.config.inipath or self.config.rootpath / "ini").parent / stated
+        )
+        names = (self.exported.__module__, self.exported.__qualname__, *([instance] if instance else []))
+        return folder / f"{'.'.join(names)}{self.suffix}.contract.json"
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """The class."""

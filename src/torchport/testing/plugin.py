@@ -5,15 +5,21 @@ pytest loads this at every start, whatever is tested: nothing heavy may be impor
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from torchport.testing import _hookspecs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MARKER = "exportable: made by --exportables, a class of a package that must export"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options."""
+    """The options, and where snapshots are in the ini file."""
     group = parser.getgroup("torchport", "exportable models (torchport)")
     group.addoption(
         "--exportables",
@@ -25,6 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--exportables-formats", default="onnx,ts", metavar="FORMAT[,…]", help="the formats of --exportables (default: onnx,ts)"
     )
+    group.addoption(
+        "--contracts", default=None, metavar="FOLDER", help="hold every artifact of --exportables against its snapshot in this folder"
+    )
+    group.addoption("--update-contracts", action="store_true", help="write the snapshots of contracts instead of comparing with them")
+    parser.addini("torchport_contracts", "the folder of --contracts, relative to this file")
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -72,3 +83,18 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     from torchport.testing._items import LEFT_OUT
 
     return [f"exportables: left out {one}" for one in config.stash.get(LEFT_OUT, [])]
+
+
+@pytest.fixture
+def assert_exportable(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """`torchport.testing.assert_exportable`, with ``--update-contracts`` heeded and contracts relative to the test's own folder."""
+    from torchport.testing import assert_exportable as asserting
+
+    update = bool(request.config.getoption("--update-contracts"))
+
+    def bound(model: Any, *args: Any, contract: Any = None, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        place = None if contract is None else Path(request.path).parent / contract
+        return asserting(model, *args, contract=place, **{"update_contract": update, **kwargs})
+
+    return bound
