@@ -76,7 +76,7 @@ def test_the_sizes_belong_to_the_strategy_that_is_told_of():
 
 def test_formats_after_a_failed_one_are_tried():
     error = failure_of(Limited(), (".onnx", ".ts"))
-    assert str(error).startswith("test: Limited cannot be exported to .onnx (.ts can)")
+    assert str(error).startswith("test: Limited cannot be exported to .onnx (.ts passes)")
 
 
 def test_a_failing_subnet_is_shrunk_against_its_own_part():

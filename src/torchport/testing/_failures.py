@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from torchport.emit import Artifact
-from torchport.errors import NotExportableError, ProofError, RuntimeFailure, TorchportError
+from torchport.errors import BrokenContractError, NotExportableError, ProofError, RuntimeFailure, TorchportError
 from torchport.pipeline import one_at_a_time
 from torchport.prepare import kept_as_found, watched
 from torchport.result import Rejected
@@ -53,16 +53,18 @@ class FormatFailure:
         return "\n".join([*lines, *notes])
 
 
-def not_exportable(name: str, failures: Sequence[FormatFailure], passed: Sequence[str]) -> NotExportableError:
+def not_exportable(name: str, failures: Sequence[FormatFailure], passed: Sequence[str] = ()) -> NotExportableError:
     """The error of an assertion.
 
     Args:
-        name: The model's class.
-        failures: One for each format that failed.
+        name: What was asserted: the model's class.
+        failures: What failed.
         passed: The formats that did not.
     """
-    also = f" ({', '.join(passed)} can)" if passed else ""
-    error = NotExportableError(f"{name} cannot be exported to {', '.join(one.format for one in failures)}{also}")
+    kept = all(isinstance(one.error, BrokenContractError) for one in failures)
+    what = "does not keep its contract in" if kept else "cannot be exported to"
+    also = f" ({', '.join(passed)} passes)" if passed else ""
+    error = NotExportableError(f"{name} {what} {', '.join(dict.fromkeys(one.format for one in failures))}{also}")
     error.failures = tuple(failures)
     return error
 

@@ -14,7 +14,7 @@ from torchport._frames import last_line
 from torchport.errors import HookError, NotExportableError, TorchportError
 from torchport.testing._assertion import assert_exportable, suffixes_of
 from torchport.testing._discovery import Seen, name_of_target, walk
-from torchport.testing._failures import FormatFailure
+from torchport.testing._failures import FormatFailure, not_exportable
 from torchport.testing._making import instances_of
 
 __all__ = ["LEFT_OUT", "collect"]
@@ -154,18 +154,16 @@ class _Exportable(_Test):
                 self.add_report_section("call", "proof", "\n".join([*result.descriptions, *result.notes]))
         if failures:
             count = f"{len(failures)} of {len(instances)} instances of " if len(instances) > 1 else ""
-            failed = NotExportableError(f"{count}{self.exported.__qualname__} cannot be exported to {self.suffix}")
-            failed.failures = tuple(failures)
-            raise failed
+            raise not_exportable(f"{count}{self.exported.__qualname__}", failures)
 
     def _snapshot(self, instance: str) -> Path | None:
         """Where the contract of one instance is; ``None``: nobody asked for contracts."""
-        asked, stated = self.config.getoption("--contracts"), self.config.getini("torchport_contracts")
+        asked: str | None = self.config.getoption("--contracts")
+        stated: str = self.config.getini("torchport_contracts")
         if not asked and not stated:
             return None
-        folder = (
-            self.config.invocation_params.dir / asked if asked else (self.config.inipath or self.config.rootpath / "ini").parent / stated
-        )
+        beside = self.config.inipath.parent if self.config.inipath else self.config.rootpath
+        folder = self.config.invocation_params.dir / asked if asked else beside / stated
         names = (self.exported.__module__, self.exported.__qualname__, *([instance] if instance else []))
         return folder / f"{'.'.join(names)}{self.suffix}.contract.json"
 
