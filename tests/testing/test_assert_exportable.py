@@ -65,6 +65,7 @@ def test_the_smallest_failing_sizes_are_named():
     assert text.startswith("test: Limited cannot be exported to .onnx\n  .onnx: verify: limited.onnx is not equal to the model")
     assert "smallest failing sizes: batch=1, time=41" in text
     assert "worst element" in text
+    assert "kept as" not in text
     assert len(text.splitlines()) <= 6
 
 
@@ -114,6 +115,24 @@ class Transposed(Sum):
 def test_what_only_the_callers_example_shows_is_told_with_its_sizes():
     error = failure_of(Transposed(), ".onnx", strategy="trace", check_trace=[torch.randn(2, 5)])
     assert error.failures[0].sizes == {"batch": 2, "time": 5}
+
+
+def test_an_artifact_that_takes_its_weights_as_inputs_is_shrunk_too():
+    class Weighted(Encoder):
+        def forward(self, x):
+            return self.linear(x) if x.shape[1] <= 40 else self.linear(x) + 1
+
+    error = failure_of(Weighted(), ".onnx", strategy="trace", export_params=False)
+    assert error.failures[0].sizes == {"batch": 1, "time": 41}
+
+
+def test_a_file_that_no_runtime_opens_is_told_of_without_sizes():
+    class Unopened(Sum):
+        def forward(self, x):
+            return torch.special.bessel_j0(x).sum(1)
+
+    error = failure_of(Unopened(), ".onnx", strategy="trace")
+    assert error.failures[0].sizes is None
 
 
 @pytest.mark.parametrize("model", [Encoder(), Pair()], ids=["passes", "fails"])

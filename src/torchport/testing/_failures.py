@@ -26,7 +26,7 @@ class FormatFailure:
         format: The extension (``".onnx"``).
         error: The error of the export, or of the contract.
         smallest: The proof of the one case with the smallest sizes that fail; ``None`` where the failure does not come from sizes.
-        notes: What the search for it found out.
+        notes: What else there is to say: other strategies that were tried.
         instance: Which instance of a class it is about, where there are several.
     """
 
@@ -43,7 +43,7 @@ class FormatFailure:
 
     def __str__(self) -> str:
         error = self.error
-        notes = [f"  {note}" for note in (*self.notes, *getattr(error, "__notes__", ()))]
+        notes = [f"  {note}" for note in self.notes]
         about = f"{self.instance}: {self.format}" if self.instance else self.format
         if self.smallest is None:
             return "\n".join([f"{about}: {error}", *notes])
@@ -78,8 +78,11 @@ def shrunk(format: str, model: torch.nn.Module, error: TorchportError) -> Format
         error: What the export raised.
     """
     rejected = error.rejected if isinstance(error, ProofError) else None
+    said = getattr(error, "__notes__", ())
     if not isinstance(error, ProofError) or not isinstance(rejected, Rejected) or not isinstance(error.proof, Proof):
-        return FormatFailure(format, error)
+        return FormatFailure(format, error, notes=tuple(said))
+    gone = str(rejected.artifact.path.parent)  # where the file is kept: only until this returns
+    notes = tuple(note for note in said if gone not in note)
     artifact, options = _named_back(rejected), rejected.options
     try:
         with contextlib.ExitStack() as found:
@@ -91,8 +94,8 @@ def shrunk(format: str, model: torch.nn.Module, error: TorchportError) -> Format
             found.enter_context(watched())
             smallest = smallest_failure(error.proof, artifact, rejected.reference, options, feeds=rejected.feeds)
     except RuntimeFailure as failure:
-        return FormatFailure(format, error, notes=(f"the sizes could not be shrunk: {failure.message}",))
-    return FormatFailure(format, error, smallest)
+        return FormatFailure(format, error, notes=(*notes, f"the sizes could not be shrunk: {failure.message}"))
+    return FormatFailure(format, error, smallest, notes)
 
 
 def _named_back(rejected: Rejected) -> Artifact:
