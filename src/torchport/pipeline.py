@@ -18,8 +18,8 @@ from torchport._hooks import call_hook, defines, read_subnets
 from torchport._options import ExportOptions, read_options
 from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of, witnesses_of
 from torchport._version import __version__
-from torchport.capture import Captured, Failure, asked_opset, is_only_a_check, strategies
-from torchport.emit import Artifact, Format, commit_all, format_for, keep_rejected, staging
+from torchport.capture import Captured, Failure, advice_on, asked_opset, is_only_a_check, strategies
+from torchport.emit import Artifact, Format, commit_all, format_for, formats, keep_rejected, staging
 from torchport.errors import CaptureError, FrozenDecisionError, OptionError, ProofError, TorchportError
 from torchport.integrations import integration_for
 from torchport.ports.calling import FlatCall
@@ -325,7 +325,9 @@ def _attempt(
         if not isinstance(captured.error, Exception):
             raise captured.error
         raise CaptureError(
-            f"{strategy} cannot capture the model: {captured.reason}", where=_class_name(prepared.module)
+            f"{strategy} cannot capture the model: {captured.reason}",
+            where=_class_name(prepared.module),
+            hint=advice_on(prepared.module, strategy, _other_formats(format)),
         ) from captured.error
     decisive = next((one for one in captured.evidence if one.decisive), None)
     if decisive is not None:
@@ -337,6 +339,11 @@ def _attempt(
     with watch.stage("emit", format.name):
         artifact = format.write(captured, folder, options.output.stem, options, _metadata(prepared, captured))
     return artifact, tuple(_decided_by_size(captured, reference))
+
+
+def _other_formats(format: Format) -> str:
+    """The extensions of formats that have strategies which this one does not have, in words."""
+    return " or ".join(one.suffixes[0] for one in formats.values() if set(one.strategies) - set(format.strategies))
 
 
 def _decided_by_size(captured: Captured, reference: Reference) -> Iterator[str]:

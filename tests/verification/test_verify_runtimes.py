@@ -126,7 +126,8 @@ def test_a_run_that_onnx_runtime_refuses_gives_its_message_without_source_positi
     [
         (model_of(helper.make_node("Relu", ["x"], ["y"]), opset=99), "does not know the file's opset"),
         (model_of(helper.make_node("Nonesuch", ["x"], ["y"], domain="my.ops"), domain="my.ops", opset=1), "does not have"),
-        (model_of(helper.make_node("Relu", ["x"], ["y"]), dtype=TensorProto.BFLOAT16), "no CPU kernel"),
+        (model_of(helper.make_node("Relu", ["x"], ["y"]), dtype=TensorProto.BFLOAT16), r"no CPU kernel for \w+ at bfloat16"),
+        (model_of(helper.make_node("Relu", ["x"], ["y"]), dtype=TensorProto.INT16), r"no CPU kernel for \w+ at these types"),
         (model_of(helper.make_node("Relu", ["nothing"], ["y"])), "refuses the file"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torchport._options import ExportOptions
+from torchport.capture._advice import advice_on
 from torchport.capture._base import CaptureRefusal, Program, Strategy, strategies
 from torchport.capture._evidence import Witness, is_only_a_check
 from torchport.capture._opset import asked_opset
@@ -19,6 +20,7 @@ __all__ = [
     "Evidence",
     "Failure",
     "Form",
+    "advice_on",
     "is_only_a_check",
     # writing one
     "CaptureRefusal",

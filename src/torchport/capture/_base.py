@@ -14,6 +14,7 @@ import torch
 
 from torchport._options import ExportOptions
 from torchport._registry import Registry
+from torchport.capture._advice import compiled_part
 from torchport.capture._evidence import Witness
 from torchport.capture._quiet import listening
 from torchport.capture._reasons import reason_of
@@ -78,6 +79,8 @@ class Strategy(abc.ABC):
                 program = self._capture(prepared, form, options, witness)
         except Exception as error:  # noqa: BLE001 - a failure is a value here, whatever it was
             reason = error.message if isinstance(error, CaptureRefusal) else reason_of(error)
+            if form != "script" and (part := compiled_part(prepared.module)) is not None:
+                reason = f"{part} is TorchScript already, and an exporter follows Python ({reason})"
             return Failure(self.name, error, reason, time.process_time() - started)
         return Captured(
             strategy=self.name,

@@ -108,6 +108,8 @@ class Proof:
         if self.ok:
             worst = f"worst error {self.worst_error:.1e} of the output's scale"
             return f"{self.artifact} equals the model in {self.runtime} at {len(self.cases)} sizes; {worst}"
+        if not self.cases and all(finding.kind == "runtime" for finding in self.findings):
+            return f"{self.artifact} cannot be opened by {self.runtime}: {self.findings[0].got}"
         failed = sum(bool(case.findings) for case in self.cases)
         counts = f"{len(self.findings)} findings, {failed} of {len(self.cases)} cases"
         return f"{self.artifact} is not equal to the model in {self.runtime}: {counts}"
@@ -396,7 +398,7 @@ class Prover:
 def failure_of(error: RuntimeFailure, sizes: Mapping[str, int]) -> Finding:
     """What the runtime refused, as a finding."""
     found = error.message if error.found is None else f"{error.message}: {shortened(str(error.found), 200)}"
-    return Finding("runtime", "", sizes, "an answer", found)
+    return Finding("runtime", "", sizes, "an answer", found, cause=error.hint or "")
 
 
 def _case_dict(case: CaseResult) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,8 @@ _TORCH_NAMES = {
     "tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(uint32)": "uint32", "tensor(uint64)": "uint64",
     "tensor(complex64)": "complex64", "tensor(complex128)": "complex128",
 }  # fmt: skip
+
+_KERNEL = re.compile(r"implementation for ([A-Za-z]\w*)")
 
 _LARGE = 64 * 2**20
 """Above this size of file the runtime is told not to keep a second, repacked copy of each weight (1.4 times the weights instead of 1.0)."""
@@ -116,7 +119,24 @@ def _refusal(error: Exception, path: Path, version: str) -> RuntimeFailure:
             "another strategy may write it with standard operators",
         )
     elif "NOT_IMPLEMENTED" in text or "Could not find an implementation" in text:
-        message, hint = "ONNX Runtime has no CPU kernel for an operator at these types", "another dtype or strategy may avoid it"
+        message, hint = _without_kernel(text, path)
     else:
         message, hint = "ONNX Runtime refuses the file", ""
     return RuntimeFailure(message, where=path.name, found=f"{shortened(text)} (onnxruntime {version})", hint=hint or None)
+
+
+def _without_kernel(text: str, path: Path) -> tuple[str, str]:
+    """The operator that has no kernel, the dtype that is the likely reason, and what to try."""
+    import onnx
+
+    operator = _KERNEL.search(text)
+    name = operator[1] if operator else "an operator"
+    graph = onnx.load(path, load_external_data=False).graph
+    types = {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)} | {one.data_type for one in graph.initializer}
+    rare = [dtype for dtype in ("bfloat16", "float16", "double") if onnx.TensorProto.DataType.Value(dtype.upper()) in types]
+    if not rare:
+        return f"ONNX Runtime has no CPU kernel for {name} at these types", "another dtype or strategy may avoid it"
+    return (
+        f"ONNX Runtime has no CPU kernel for {name} at {rare[0]}",
+        f"{rare[0]} has few kernels there: export model.float(), or write a file that torch itself runs (.ts, .pt2)",
+    )

@@ -1,0 +1,85 @@
+"""What is known not to work is said in its own words, with what does."""
+
+import pytest
+import torch
+from torch import nn
+
+import torchport
+from torchport.errors import CaptureError, ProofError
+
+
+class Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+class Around(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) + 1
+
+
+class Packed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 3, batch_first=True)
+
+    def forward(self, x, lengths):
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+
+TYPES = {"x": ("batch 4", "float32")}
+COMPILED = {
+    "scripted": lambda: torch.jit.script(Linear()),
+    "traced": lambda: torch.jit.trace(Linear(), torch.randn(3, 4)),
+    "inside": lambda: Around(torch.jit.script(Linear())),
+}
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_compiled_module_is_called_that_and_the_way_out_works(tmp_path, name, suffix):
+    model = COMPILED[name]()
+    with pytest.raises(CaptureError) as caught:
+        torchport.export(model, tmp_path / f"m.{suffix}", input_types=TYPES)
+    part = "`inner`, a part of the model," if name == "inside" else "the model"
+    assert f"{part} is TorchScript already" in caught.value.message
+    assert "TorchScript file (.ts)" in caught.value.hint
+    if suffix == "onnx":
+        assert torchport.export(model, tmp_path / "m.ts", input_types=TYPES).proof.ok
+
+
+def test_a_recurrent_layer_that_torch_export_does_not_take_names_the_formats_that_do(tmp_path):
+    with pytest.raises(CaptureError) as caught:
+        torchport.export(
+            Packed(), tmp_path / "m.pt2", input_example=(torch.randn(3, 5, 4), torch.tensor([5, 3, 2])), dynamic_axes={"x": {0: "batch"}}
+        )
+    assert "nn.LSTM `lstm`" in caught.value.hint
+    assert caught.value.hint.endswith("write .onnx or .ts")
+
+
+def test_other_models_are_told_of_the_other_formats(tmp_path):
+    class Measured(nn.Module):
+        def forward(self, x):
+            return x * float(x.sum())
+
+    with pytest.raises(CaptureError) as caught:
+        torchport.export(Measured(), tmp_path / "m.pt2", input_types=TYPES)
+    assert caught.value.hint == "a file of another kind is captured in other ways: .onnx or .ts"
+
+
+def test_a_dtype_without_kernels_is_named_with_its_operator(tmp_path):
+    model = Linear().bfloat16()
+    with pytest.raises(ProofError, match=r"cannot be opened by onnxruntime: ONNX Runtime has no CPU kernel for \w+ at bfloat16") as caught:
+        torchport.export(model, tmp_path / "m.onnx", input_types={"x": ("batch 4", "bfloat16")}, strategy="trace")
+    assert "model.float()" in caught.value.hint
+    assert torchport.export(model, tmp_path / "m.ts", input_types={"x": ("batch 4", "bfloat16")}).proof.ok
