@@ -21,6 +21,7 @@ TorchportError
 │   └── NoAnswerError (TimeoutError)    it did not answer in time
 ├── ProofError                          the artifact is not equal to the model
 ├── BrokenContractError                 the artifact does not keep the contract that its clients count on
+├── ExtensionError (AssertionError)     a test asserts what an extension promises, and it does not keep it
 ├── NotExportableError (AssertionError) a test asserts that a model can be exported, and it cannot
 ├── ContractError (ValueError)          a contract lock is broken, or of a version that is not known
 ├── ArchiveError (ValueError)           a checkpoint is broken or hostile
@@ -38,6 +39,7 @@ __all__ = [
     "CaptureError",
     "ContractError",
     "EmitError",
+    "ExtensionError",
     "FrozenDecisionError",
     "HookError",
     "MissingDependencyError",
@@ -228,6 +230,12 @@ class BrokenContractError(TorchportError):
     stage = "contract"
     exit_code = 4
     changes: object = None
+
+
+class ExtensionError(TorchportError, AssertionError):
+    """A test asserts what every format or replacement promises, and one does not keep it."""
+
+    stage = "test"
 
 
 class NotExportableError(TorchportError, AssertionError):

@@ -5,26 +5,37 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from torchport.errors import NotExportableError
-
 if TYPE_CHECKING:
+    from torchport.errors import ExtensionError, NotExportableError
     from torchport.testing._assertion import assert_exportable
+    from torchport.testing._extensions import assert_format, assert_replacement
     from torchport.testing._failures import FormatFailure
 
 __all__ = [
     "assert_exportable",
-    # what it raises
+    # for authors of extensions
+    "assert_format",
+    "assert_replacement",
+    # what they raise
     "NotExportableError",
     "FormatFailure",
+    "ExtensionError",
 ]
 
-_LAZY = {"FormatFailure": "_failures", "assert_exportable": "_assertion"}
+_LAZY = {
+    "ExtensionError": "errors",
+    "FormatFailure": "testing._failures",
+    "NotExportableError": "errors",
+    "assert_exportable": "testing._assertion",
+    "assert_format": "testing._extensions",
+    "assert_replacement": "testing._extensions",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"torchport.testing.{_LAZY[name]}"), name)
+    return getattr(importlib.import_module(f"torchport.{_LAZY[name]}"), name)
 
 
 def __dir__() -> list[str]:
