@@ -18,7 +18,8 @@ from torchport.ports.structure import flat_declarations
 if TYPE_CHECKING:
     import torch
 
-    from torchport.verification import Case, Reference
+    from torchport.verification import Reference
+    from torchport.verification.power import Witnesses
 
 __all__ = ["Subject", "declare", "declare_subnet", "explicit_names", "names_of_types", "reference_of", "traced_sizes", "witnesses_of"]
 
@@ -354,7 +355,7 @@ def reference_of(subject: Subject, options: ExportOptions) -> Reference:
         )
 
 
-def witnesses_of(subject: Subject, reference: Reference) -> tuple[Case, ...]:
+def witnesses_of(subject: Subject, reference: Reference) -> Witnesses:
     """Further answers of the untouched model, for the power of the proof; the model is left as `reference_of` leaves it."""
     from torchport.prepare import kept_as_found, watched
     from torchport.verification.power import take_witnesses

@@ -24,7 +24,7 @@ from torchport.prepare import kept_as_found
 from torchport.verification import PortInFile, Proof, Session, open_artifact, prove
 from torchport.verification.arrays import to_array
 from torchport.verification.axes import onnx_ports
-from torchport.verification.power import prove_with_power
+from torchport.verification.power import Witnesses, prove_with_power
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -219,7 +219,7 @@ def verify(
             inputs, outputs = _types(part, file, metadata, input_types, output_types)
             subject = declare(part, options, input_types=inputs, output_types=outputs)
             reference = reference_of(subject, options)
-            witnesses = witnesses_of(subject, reference) if options.power else ()
+            witnesses = witnesses_of(subject, reference) if options.power else Witnesses()
             artifact = Artifact(
                 format=format_for(file).name,
                 paths=(file,),

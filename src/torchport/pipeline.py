@@ -25,8 +25,8 @@ from torchport.integrations import integration_for
 from torchport.ports.calling import FlatCall
 from torchport.prepare import Prepared, Swap, kept_as_found, run_prepare_hooks, swap_modules
 from torchport.result import Attempt, Exported, ExportResult, Rejected
-from torchport.verification import Case, Proof, Reference, prove
-from torchport.verification.power import prove_with_power
+from torchport.verification import Proof, Reference, prove
+from torchport.verification.power import Witnesses, prove_with_power
 
 if TYPE_CHECKING:
     import torch
@@ -207,7 +207,7 @@ def _export_one(
     module = subject.module
     with watch.stage("reference"):
         reference = reference_of(subject, options)
-        witnesses = witnesses_of(subject, reference) if options.power else ()
+        witnesses = witnesses_of(subject, reference) if options.power else Witnesses()
     feeds = _weight_feeds(module, options)
     try:
         with watch.stage("prepare"), integration_for(module).capturing(module):
@@ -263,7 +263,7 @@ def _current_call(subject: Subject) -> FlatCall:
 def _first_proved(
     prepared: Prepared,
     reference: Reference,
-    witnesses: Sequence[Case],
+    witnesses: Witnesses,
     feeds: Mapping[str, Any],
     options: ExportOptions,
     format: Format,

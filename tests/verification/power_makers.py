@@ -14,6 +14,7 @@ import torchport
 from torchport._options import ExportOptions
 from torchport._subject import declare, reference_of, witnesses_of
 from torchport.emit import Artifact
+from torchport.verification.power import Witnesses
 from torchport.verification.power._base import Plan, workshops
 
 TYPES = {
@@ -46,7 +47,7 @@ class Made:
 
     artifact: Artifact
     reference: torchport.verification.Reference
-    witnesses: tuple[torchport.verification.Case, ...]
+    witnesses: Witnesses
     options: ExportOptions
 
     def workshop(self, folder: Path, seed: int = 0):

@@ -273,14 +273,12 @@ class Prover:
         except RuntimeFailure as error:
             return CaseResult(case.sizes, case.label, float("inf"), 0.0, (self._with_cause(failure_of(error, case.sizes)),))
         worst, allowed = 0.0, 0.0
-        for name, expected in case.outputs.items():
+        for name in case.outputs:
             if name not in answer:
                 findings.append(Finding("names", name, case.sizes, f"an output {name!r}", ", ".join(answer)))
                 continue
             tolerance = self.reference.tolerance(name) if self.options.verify else self.options.check_tolerance
-            difference = compare(expected, answer[name], tolerance)
-            if difference.kind == "value":
-                difference, tolerance = self._second_look(case, name, answer[name], difference, tolerance)
+            difference, tolerance = self._difference(case, name, answer[name], tolerance)
             if difference.kind is not None:
                 findings.append(self._finding(case, name, difference, tolerance, answer))
             if difference.error > worst or allowed == 0.0:
@@ -298,6 +296,13 @@ class Prover:
                 said = f"{difference.expected} in output_example"
                 findings.append(Finding("example", name, case.sizes, said, difference.got, difference.index, difference.error, tolerance))
         return findings
+
+    def _difference(self, case: Case, name: str, got: Array, tolerance: float) -> tuple[Difference, float]:
+        """How an answer differs from the model's, and the tolerance that it was held to in the end."""
+        difference = compare(case.outputs[name], got, tolerance)
+        if difference.kind == "value":
+            return self._second_look(case, name, got, difference, tolerance)
+        return difference, tolerance
 
     def _second_look(self, case: Case, name: str, got: Array, difference: Difference, tolerance: float) -> tuple[Difference, float]:
         """A value that is off: at these very sizes, by rounding alone, by a tie, or truly?"""

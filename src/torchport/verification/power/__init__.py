@@ -8,9 +8,9 @@ from torchport.verification.power.exported_program import ExportedProgramWorksho
 from torchport.verification.power.onnx import OnnxWorkshop
 from torchport.verification.power.run import prove_with_power
 from torchport.verification.power.torchscript import TorchScriptWorkshop
-from torchport.verification.power.witnesses import take_witnesses
+from torchport.verification.power.witnesses import Witnesses, take_witnesses
 
-__all__ = ["KindCount", "Mutant", "Noticed", "Power", "prove_with_power", "take_witnesses"]
+__all__ = ["KindCount", "Mutant", "Noticed", "Power", "Witnesses", "prove_with_power", "take_witnesses"]
 
 for _name, _workshop in (("onnx", OnnxWorkshop), ("torchscript", TorchScriptWorkshop), ("exported_program", ExportedProgramWorkshop)):
     workshops.add(_name, _workshop)

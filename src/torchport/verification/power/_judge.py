@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torchport._options import ExportOptions
 from torchport.errors import RuntimeFailure
 from torchport.verification._records import Array, Case, Finding
-from torchport.verification.comparison import Difference, compare, is_exact
+from torchport.verification.comparison import Difference, is_exact
 from torchport.verification.proof import Prover, failure_of
 from torchport.verification.reference import Reference
 from torchport.verification.runtimes import Session, open_artifact
@@ -107,10 +107,7 @@ class _Quick(Prover):
         for name, expected in case.outputs.items():
             if name not in answer:
                 return float("inf")
-            tolerance = self.reference.tolerance(name)
-            difference = compare(expected, answer[name], tolerance)
-            if difference.kind == "value":
-                difference, tolerance = self._second_look(case, name, answer[name], difference, tolerance)
+            difference, tolerance = self._difference(case, name, answer[name], self.reference.tolerance(name))
             if difference.kind is None and is_exact(expected):
                 continue  # equal, or a tie that is allowed
             if difference.kind not in (None, "value") or is_exact(expected):

@@ -18,6 +18,9 @@ from torchport.verification.skeleton import locate_contents, read_skeleton
 __all__ = ["Contents", "split"]
 
 _ALIGN = 4096
+_READ_WHILE_LOADING = {"Resize", "Upsample", "Pad", "Clip"}
+"""Operators whose small floating-point operands a runtime reads while it loads: they stay in the graph."""
+
 _FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 
 
@@ -45,6 +48,7 @@ def split(path: Path, weights: Path) -> tuple[onnx.ModelProto, dict[str, Content
     model = read_skeleton(path)
     located = locate_contents(path)
     placed: dict[str, Contents] = {}
+    kept = {name for node in model.graph.node if node.op_type in _READ_WHILE_LOADING for name in node.input}
     with ExitStack() as stack:
         target = stack.enter_context(weights.open("wb"))
         own = stack.enter_context(path.open("rb"))
@@ -57,7 +61,7 @@ def split(path: Path, weights: Path) -> tuple[onnx.ModelProto, dict[str, Content
                     placed[tensor.name] = _moved(source, start, length, target)
             elif tensor.name in located:
                 placed[tensor.name] = _moved(own, *located[tensor.name], target)
-            elif tensor.data_type in _FLOATS and np.prod(tensor.dims) > 1:
+            elif tensor.data_type in _FLOATS and np.prod(tensor.dims) > 1 and tensor.name not in kept:
                 content = numpy_helper.to_array(tensor).tobytes()
                 placed[tensor.name] = Contents(_aligned(target), len(content))
                 target.write(content)

@@ -177,10 +177,10 @@ def _tensor_changes(where: str, tensor: onnx.TensorProto, find: Callable[[onnx.M
         if index is not None:
             value = int(array.flat[index])
             yield "integer constant moved", where, f"{value} to {value + 1}", partial(_change_element, find, index, value + 1)
-    elif array.dtype.kind == "f" and array.size == 1 and np.isfinite(array).all():
-        number = float(array.flat[0])
+    elif array.dtype.kind == "f" and array.size and np.isfinite(array.flat[-1]):
+        number = float(array.flat[-1])
         other = _other_float(number)
-        yield "float constant changed", where, f"{number:g} to {other:g}", partial(_change_element, find, 0, other)
+        yield "float constant changed", where, f"{number:g} to {other:g}", partial(_change_element, find, array.size - 1, other)
     elif array.dtype.kind == "b" and array.size:
         flipped = not array.flat[0]
         yield "boolean constant flipped", where, f"{not flipped} to {flipped}", partial(_change_element, find, 0, flipped)

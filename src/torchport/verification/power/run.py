@@ -18,7 +18,7 @@ from torchport.verification.power._choose import choose
 from torchport.verification.power._judge import Judge
 from torchport.verification.power._records import Mutant, Noticed, Power
 from torchport.verification.power._weights import Weight, element_changed, scaled
-from torchport.verification.power.witnesses import WITNESS
+from torchport.verification.power.witnesses import WITNESS, Witnesses
 from torchport.verification.proof import Proof, prove
 from torchport.verification.reference import Reference
 
@@ -33,6 +33,9 @@ _STEPS = tuple(10.0 ** (-power / 2) for power in range(15))
 _PROBES = 8
 """One class of weights costs about so many mutants; there are as many classes as the budget has room for."""
 
+_CLASSES = 6
+"""So many classes at most, those with the most weights."""
+
 _ELEMENTS = 3
 """An element that no input reaches tells nothing of its class: another is tried, up to so many."""
 
@@ -43,7 +46,7 @@ _TIMEOUT = 60.0
 def prove_with_power(
     artifact: Artifact,
     reference: Reference,
-    witnesses: Sequence[Case],
+    witnesses: Witnesses,
     options: ExportOptions,
     *,
     feeds: Mapping[str, Array] | None = None,
@@ -52,7 +55,7 @@ def prove_with_power(
 ) -> Proof:
     """As `prove`; a proof that holds is then asked what it would have noticed.
 
-    The artifact itself is held against the witnesses, too: they were answered by the untouched model.
+    The artifact itself is held against the usual witnesses, too: they were answered by the untouched model.
 
     Args:
         artifact: The files and their ports.
@@ -66,7 +69,7 @@ def prove_with_power(
     Returns:
         The proof with its power, or a proof that failed.
     """
-    everything = replace(reference, cases=(*reference.cases, *witnesses))
+    everything = replace(reference, cases=(*reference.cases, *witnesses.usual))
     proof = prove(artifact, everything, options, feeds=feeds, timeout=timeout)
     if not proof.ok:
         return proof
@@ -90,7 +93,7 @@ def _weaknesses(power: Power) -> Iterator[str]:
 def _measure(
     artifact: Artifact,
     reference: Reference,
-    witnesses: Sequence[Case],
+    witnesses: Witnesses,
     options: ExportOptions,
     feeds: Mapping[str, Array],
     *,
@@ -113,11 +116,12 @@ def _measure(
             control = judge.finding(workshop.unchanged)
             if control is not None:
                 return Power((), notes=(f"not measured: the file, taken apart and unchanged, does not prove ({_words(control)})",))
+            agreed = [*witnesses.usual, *(case for case in witnesses.driven if judge.effect([case]) <= 1)]
             chosen = choose(workshop.mutations(), budget, choice)
-            mutants = tuple(_judged(judge, mutation, witnesses) for mutation in chosen)
-            smallest = tuple(_smallest(judge, workshop, max(1, budget // _PROBES), choice))
+            mutants = tuple(_judged(judge, mutation, agreed) for mutation in chosen)
+            smallest = tuple(_smallest(judge, workshop, min(_CLASSES, max(1, budget // _PROBES)), choice))
     notes = tuple(f"not supported: {words}" for words in workshop.left_out)
-    return Power(mutants, smallest, len(witnesses), notes, time.process_time() - start)
+    return Power(mutants, smallest, len(agreed), notes, time.process_time() - start)
 
 
 def _judged(judge: Judge, mutation: Mutation, witnesses: Sequence[Case]) -> Mutant:

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
-from torchport.ports import make_inputs
-from torchport.verification._records import Array, Case
-from torchport.verification.arrays import to_array, to_arrays
+from torchport.ports import Port, make_inputs
+from torchport.verification._records import Case
+from torchport.verification.arrays import to_arrays
 from torchport.verification.noise import Call
 from torchport.verification.reference import Reference
 
-__all__ = ["WITNESS", "take_witnesses"]
+__all__ = ["WITNESS", "Witnesses", "take_witnesses"]
 
 WITNESS = "witness"
 """What the label of such a case begins with."""
 
 _TIMES = 2
-"""So many further inputs for each case of the reference."""
+"""So many further inputs for each case of the reference, and one more with driven values."""
+
+_DRIVEN = 30.0
+"""Driven values are up to so many times larger or smaller."""
 
 
-def take_witnesses(call: Call, reference: Reference, *, seed: int = 0) -> tuple[Case, ...]:
-    """The model's answers to inputs that no case of the reference holds: other values at the same sizes, and at sizes mixed anew.
+@dataclass(frozen=True)
+class Witnesses:
+    """Answers of the untouched model to inputs that no case of the reference holds.
+
+    Attributes:
+        usual: Other values of the usual kind, at the same sizes and at sizes mixed anew. The artifact must answer them alike.
+        driven: The same with larger, smaller and negative numbers. A model may be outside its domain there: only what the artifact answers
+            alike counts.
+    """
+
+    usual: tuple[Case, ...] = ()
+    driven: tuple[Case, ...] = ()
+
+
+def take_witnesses(call: Call, reference: Reference, *, seed: int = 0) -> Witnesses:
+    """Asks the model for further answers.
 
     Args:
         call: The untouched model; it is run before anything prepares it.
@@ -31,7 +49,7 @@ def take_witnesses(call: Call, reference: Reference, *, seed: int = 0) -> tuple[
         seed: Other inputs for another seed.
 
     Returns:
-        Cases; sizes that the model refuses are left out.
+        The witnesses; sizes and values that the model refuses are left out.
     """
     choice = random.Random(seed)
     symbols = reference.signature.symbols
@@ -39,25 +57,40 @@ def take_witnesses(call: Call, reference: Reference, *, seed: int = 0) -> tuple[
     for case in reference.cases:
         for name, size in case.sizes.items():
             seen.setdefault(name, []).append(size)
-    witnesses = []
-    for number in range(_TIMES * len(reference.cases)):
-        sizes = dict(reference.cases[number % len(reference.cases)].sizes)
-        if number >= len(reference.cases):
+    usual: list[Case] = []
+    driven: list[Case] = []
+    count = len(reference.cases)
+    for number in range((_TIMES + 1) * count):
+        sizes = dict(reference.cases[number % count].sizes)
+        if number >= count:
             mixed = {name: choice.choice(seen[name]) + choice.choice((-1, 0, 1)) for name in sizes}
             sizes = {name: size if name in symbols and symbols[name].allows(size) else sizes[name] for name, size in mixed.items()}
-        witness = _answer(call, reference, sizes, number, seed)
+        is_driven = number >= _TIMES * count
+        witness = _answer(call, reference, sizes, number, seed, choice if is_driven else None)
         if witness is not None:
-            witnesses.append(witness)
-    return tuple(witnesses)
+            (driven if is_driven else usual).append(witness)
+    return Witnesses(tuple(usual), tuple(driven))
 
 
-def _answer(call: Call, reference: Reference, sizes: Mapping[str, int], number: int, seed: int) -> Case | None:
+def _answer(
+    call: Call, reference: Reference, sizes: Mapping[str, int], number: int, seed: int, choice: random.Random | None
+) -> Case | None:
     seed = 1_000_003 * (seed + 1) + number  # far from the seeds of the reference's cases
     try:
         made = make_inputs(reference.signature, sizes, seed=seed, example=reference.example)
-        inputs: dict[str, Array] = {name: to_array(made[name]) for name in reference.example}
+        inputs = {name: made[name] for name in reference.example}
+        if choice is not None:
+            inputs = {name: _driven(tensor, reference.signature.inputs[name], choice) for name, tensor in inputs.items()}
         with torch.no_grad():
-            outputs = to_arrays(call({name: made[name].clone() for name in reference.example}))
-    except Exception:  # noqa: BLE001 - a model refuses sizes in its own words
+            outputs = to_arrays(call({name: tensor.clone() for name, tensor in inputs.items()}))
+    except Exception:  # noqa: BLE001 - a model refuses sizes and values in its own words
         return None
-    return Case(dict(sizes), inputs, outputs, seed, f"{WITNESS} {number}")
+    return Case(dict(sizes), to_arrays(inputs), outputs, seed, f"{WITNESS} {number}")
+
+
+def _driven(tensor: torch.Tensor, port: Port, choice: random.Random) -> torch.Tensor:
+    """Numbers without a meaning of their own, scaled; half of the inputs change their sign."""
+    if not tensor.is_floating_point() or (port.typed and port.element.values != "normal"):
+        return tensor
+    factor = _DRIVEN ** choice.uniform(-1, 1)
+    return torch.mul(tensor, factor if choice.random() < 0.5 else -factor)
