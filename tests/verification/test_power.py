@@ -136,6 +136,40 @@ def test_the_artifact_itself_is_held_against_the_witnesses(made, tmp_path):
     assert {(finding.kind, finding.port) for finding in proof.findings} >= {("value", "c")}
 
 
+class Limited(nn.Module):
+    """A limit that usual numbers do not reach; a resize, whose factors a runtime reads while it loads."""
+
+    def __init__(self, limit=20.0):
+        super().__init__()
+        self.limit = limit
+        self.scale = nn.Parameter(torch.full((6, 1), 0.5))
+
+    def forward(self, x, y):
+        longer = nn.functional.interpolate(x * self.scale, scale_factor=2.0)
+        return x.clamp(max=self.limit), y, longer.flatten(1)
+
+
+def test_a_limit_that_only_driven_values_reach_is_a_survivor(tmp_path):
+    one = make(tmp_path, ".onnx", Limited)
+    usual = dataclasses.replace(one.reference, cases=one.reference.cases[:4], refusals=())
+    power = prove_with_power(one.artifact, usual, one.witnesses, dataclasses.replace(one.options, power=40)).power
+    limits = [mutant for mutant in power.mutants if "20 to 30" in mutant.change]
+    assert [mutant.verdict for mutant in limits] == ["survived"]
+    unseen = dataclasses.replace(one.witnesses, driven=())
+    power = prove_with_power(one.artifact, usual, unseen, dataclasses.replace(one.options, power=40)).power
+    assert [mutant.verdict for mutant in power.mutants if "20 to 30" in mutant.change] == ["equivalent"]
+
+
+def test_driven_values_that_the_artifact_answers_otherwise_do_not_count(tmp_path):
+    one = make(tmp_path, ".onnx", Limited)
+    usual = dataclasses.replace(one.reference, cases=one.reference.cases[:4], refusals=())
+    (tmp_path / "other").mkdir()
+    other = make(tmp_path / "other", ".onnx", lambda: Limited(30.0))
+    proof = prove_with_power(other.artifact, usual, one.witnesses, one.options)
+    assert proof.ok
+    assert len(one.witnesses.usual) <= proof.power.witnesses < len(one.witnesses.usual) + len(one.witnesses.driven)
+
+
 def test_large_and_external_weights_are_taken_apart_and_still_prove(tmp_path):
     class Wide(nn.Module):
         def __init__(self):

@@ -146,7 +146,7 @@ def _smallest(judge: Judge, workshop: Workshop, classes: int, choice: random.Ran
         by_role.setdefault(weight.role, []).append(weight)
     ranked = sorted(by_role, key=lambda role: -sum(weight.size for weight in by_role[role]))[:classes]
     for role in ranked:
-        weight = choice.choice(by_role[role])
+        weight = choice.choice([weight for weight in by_role[role] if any(weight.head())] or by_role[role])
 
         def noticed(change: AbstractContextManager[None]) -> bool:
             with change:

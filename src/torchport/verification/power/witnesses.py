@@ -22,8 +22,8 @@ WITNESS = "witness"
 _TIMES = 2
 """So many further inputs for each case of the reference, and one more with driven values."""
 
-_DRIVEN = 30.0
-"""Driven values are up to so many times larger or smaller."""
+_DRIVEN = (0.1, 100.0)
+"""Driven values are so many times the usual ones."""
 
 
 @dataclass(frozen=True)
@@ -92,5 +92,6 @@ def _driven(tensor: torch.Tensor, port: Port, choice: random.Random) -> torch.Te
     """Numbers without a meaning of their own, scaled; half of the inputs change their sign."""
     if not tensor.is_floating_point() or (port.typed and port.element.values != "normal"):
         return tensor
-    factor = _DRIVEN ** choice.uniform(-1, 1)
+    low, high = _DRIVEN
+    factor = low * (high / low) ** choice.random()
     return torch.mul(tensor, factor if choice.random() < 0.5 else -factor)
