@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from zoo import grids, loops, names, numbers, rows, sizes, state, tampered, twins, values
-from zoo._registry import FAULTS, Fault, Kind
+from zoo import _registry, far, grids, loops, names, numbers, rows, sizes, state, tampered, twins, values
+from zoo._registry import Fault, Kind
 
 __all__ = ["FAULTS", "Fault", "Kind"]
 
-assert {one.family for one in FAULTS.values()} == {
-    module.__name__.rpartition(".")[2] for module in (sizes, grids, loops, values, state, rows, numbers, names, twins, tampered)
+_FAMILIES = (sizes, far, grids, loops, values, state, rows, numbers, twins, names, tampered)
+
+FAULTS: dict[str, Fault] = {
+    name: one for module in _FAMILIES for name, one in _registry.FAULTS.items() if one.family == module.__name__.rpartition(".")[2]
 }
+"""Every fault by name, family by family."""
+
+assert len(FAULTS) == len(_registry.FAULTS)

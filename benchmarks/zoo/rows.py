@@ -143,3 +143,32 @@ class LargestOverPadding(_Lengths):
         def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
             inside = (torch.arange(x.shape[1]) < lengths[:, None])[:, :, None]
             return x.masked_fill(~inside, -1e9).amax(1) * lengths[:, None]
+
+
+@fault(kind="rows", hidden=_ROWS)
+class NumberedByTheBatch:
+    """A row is given the number of its place in the batch."""
+
+    class Faulty(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 0.1 * torch.arange(x.shape[0])[:, None, None]
+
+    class Twin(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 0.1 * torch.arange(x.shape[1])[:, None]
+
+
+@fault(kind="rows", inputs=_INPUTS, outputs=_POOLED, hidden=_ROWS)
+class SortedAndLeftSo(_Lengths):
+    """Rows are sorted by length for speed, and come out in that order."""
+
+    class Faulty(nn.Module):
+        def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+            order = lengths.sort(descending=True)[1]
+            inside = (torch.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+            return ((x * inside).sum(1) / lengths[:, None])[order]
+
+    class Twin(nn.Module):
+        def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+            inside = (torch.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+            return (x * inside).sum(1) / lengths[:, None]

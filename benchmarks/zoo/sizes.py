@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 from zoo._registry import fault
 
-LONG = ({"batch": 1, "time": 499}, {"batch": 1, "time": 500}, {"batch": 2, "time": 640})
-
 
 @fault(outputs={"y": "batch 4"})
 class SizeReadAsInt:
@@ -228,57 +226,6 @@ class NegativeFloorDivision:
             return x[:, x.shape[1] // 2 :]
 
 
-@fault(also=LONG)
-class ThresholdOnLength:
-    """`if length < 500`: the file holds the branch of short inputs only."""
-
-    class Faulty(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            if x.shape[1] < 500:
-                return x * 2
-            return x * 3
-
-    class Twin(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            length = torch.ones_like(x[0, :, 0]).sum()
-            return torch.where(length < 500, x * 2, x * 3)
-
-
-@fault()
-class ThresholdOnBatch:
-    """`if batch < 16`: a batch that a server forms takes the other branch."""
-
-    class Faulty(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            if x.shape[0] < 16:
-                return x.tanh()
-            return x.clamp(-1, 1)
-
-    class Twin(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            rows = torch.ones_like(x[:, 0, 0]).sum()
-            return torch.where(rows < 16, x.tanh(), x.clamp(-1, 1))
-
-
-@fault()
-class WindowBeyondAThreshold:
-    """Above 64 frames attention becomes local: a branch on a size, far from the traced one."""
-
-    class Faulty(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            scores = x @ x.transpose(1, 2)
-            if x.shape[1] > 64:
-                near = torch.arange(x.shape[1])
-                scores = scores.masked_fill((near[:, None] - near).abs() > 8, -1e4)
-            return scores.softmax(2) @ x
-
-    class Twin(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            near = torch.arange(x.shape[1])
-            far = ((near[:, None] - near).abs() > 8) & (torch.ones_like(near).sum() > 64)
-            return (x @ x.transpose(1, 2)).masked_fill(far, -1e4).softmax(2) @ x
-
-
 @fault(
     outputs={"y": "batch 4"},
     hidden=({"batch": 2, "time": 5}, {"batch": 1, "time": 9}, {"batch": 5, "time": 30}),
@@ -340,51 +287,6 @@ class SqueezeOfEverything:
     class Twin(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return (x * 2).squeeze(3).squeeze(2)
-
-
-@fault()
-class TableThatGrows:
-    """A positional table is extended in `forward` for longer inputs: the file holds the table of the traced time."""
-
-    class Faulty(nn.Module):
-        table: Tensor
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("table", torch.arange(16.0)[:, None] * 0.1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            if x.shape[1] > self.table.shape[0]:
-                self.table = torch.arange(2.0 * x.shape[1])[:, None] * 0.1
-            return x + self.table[: x.shape[1]]
-
-    class Twin(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + torch.arange(x.shape[1])[:, None] * 0.1
-
-
-@fault(inputs={"x": "batch time{max=4000} 4"}, also=LONG)
-class TableShorterThanTheAxis:
-    """A positional table of 512 rows is repeated past its end; a traced `if` knows nothing of it."""
-
-    class Faulty(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.table = nn.Parameter(torch.randn(512, 4))
-
-        def forward(self, x: Tensor) -> Tensor:
-            places = torch.arange(x.shape[1])
-            if x.shape[1] > 512:
-                places = places % 512
-            return x + self.table[places]
-
-    class Twin(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.table = nn.Parameter(torch.randn(512, 4))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x + self.table[torch.arange(x.shape[1]) % 512]
 
 
 @fault(outputs={"y": "batch 4"})

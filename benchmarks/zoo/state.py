@@ -256,3 +256,35 @@ class WrittenInASlice:
     class Twin(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x * (torch.arange(x.shape[1]) >= x.shape[1] // 3)[:, None]
+
+
+@fault()
+class OtherwiseInExport:
+    """A model that knows that it is being exported, and then clips instead of bending."""
+
+    class Faulty(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if torch.onnx.is_in_onnx_export() or torch.jit.is_tracing() or torch.compiler.is_exporting():
+                return x.clamp(-1, 1)
+            return x.tanh()
+
+    class Twin(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.tanh()
+
+
+@fault()
+class HookOnTheModel:
+    """A forward hook on the model itself doubles its answer; an exporter that calls `forward` passes it by."""
+
+    class Faulty(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_forward_hook(lambda module, inputs, output: output * 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.tanh()
+
+    class Twin(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.tanh() * 2

@@ -29,11 +29,11 @@ class _Network:
     Faulty = Twin
 
 
-def edit_weights(path: Path, change: Callable[[list[np.ndarray]], None]) -> None:
-    """Gives ``change`` the weight matrices of the file to alter, in the order of their content."""
+def edit_weights(path: Path, change: Callable[[list[np.ndarray]], None], shape: tuple[int, int] = (4, 4)) -> None:
+    """Gives ``change`` the weights of that shape in the file to alter, in the order of their content."""
     if path.suffix == ".onnx":
         model = onnx.load(path)
-        found = [one for one in model.graph.initializer if list(one.dims) == [4, 4]]
+        found = [one for one in model.graph.initializer if list(one.dims) == list(shape)]
         found.sort(key=lambda one: numpy_helper.to_array(one).tobytes())
         arrays = [numpy_helper.to_array(one).copy() for one in found]
         change(arrays)
@@ -43,7 +43,7 @@ def edit_weights(path: Path, change: Callable[[list[np.ndarray]], None]) -> None
         return
     script = torch.jit.load(str(path))
     with torch.no_grad():
-        tensors = [one for one in (*script.parameters(), *script.buffers()) if list(one.shape) == [4, 4]]
+        tensors = [one for one in (*script.parameters(), *script.buffers()) if list(one.shape) == list(shape)]
         arrays = [one.numpy().copy() for one in tensors]
         change(arrays)
         for one, array in zip(tensors, arrays, strict=True):

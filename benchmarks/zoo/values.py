@@ -352,3 +352,29 @@ class LengthsToList(_Lengths):
         def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
             inside = (torch.arange(x.shape[1]) < lengths[:, None])[:, :, None]
             return (x * inside).sum(1) / lengths[:, None]
+
+
+@fault(
+    inputs={"ids": NeuralType(("B", "T"), TokenIndex(num_classes=20))},
+    outputs={"y": NeuralType(("B", "D"), EncodedRepresentation())},
+    hidden=SHORT,
+)
+class OneHotOfTheLargest:
+    """`one_hot` without the number of classes makes as many as the largest id of the example asks for."""
+
+    @staticmethod
+    def draw(sizes, generator):
+        return (torch.randint(0, 20, (sizes["batch"], sizes["time"]), generator=generator),)
+
+    @staticmethod
+    def values(generator):
+        return [(torch.zeros(3, 12, dtype=torch.int64),), (torch.full((3, 12), 19),)]
+
+    class Faulty(nn.Module):
+        def forward(self, ids: Tensor) -> Tensor:
+            counts = nn.functional.one_hot(ids).sum(1).float()
+            return nn.functional.pad(counts, (0, 20 - counts.shape[1]))
+
+    class Twin(nn.Module):
+        def forward(self, ids: Tensor) -> Tensor:
+            return nn.functional.one_hot(ids, 20).sum(1).float()

@@ -20,7 +20,7 @@ from torchport.emit import Artifact, format_for, read_metadata, stored_signature
 from torchport.errors import EmitError, HookError, OptionError, PortError, PortTypeError, PortValueError, RuntimeFailure, TorchportError
 from torchport.pipeline import one_at_a_time
 from torchport.ports import Axis, Port, Signature, signature_from_annotations
-from torchport.prepare import eager_original, kept_as_found, run_eagerly
+from torchport.prepare import kept_as_found
 from torchport.verification import PortInFile, Proof, Session, open_artifact, prove
 from torchport.verification.arrays import to_array
 from torchport.verification.axes import onnx_ports
@@ -211,10 +211,8 @@ def verify(
         power=power,
     )
     _check_timeout(timeout)
-    module = eager_original(module)
     with one_at_a_time(), kept_as_found(module):
-        run_eagerly(module)
-        part = eager_original(_part(module, subnet, file))
+        part = _part(module, subnet, file)
         with kept_as_found(part):
             if set_eval:
                 part.eval()

@@ -23,7 +23,7 @@ from torchport.emit import Artifact, Format, commit_all, format_for, formats, ke
 from torchport.errors import CaptureError, FrozenDecisionError, OptionError, ProofError, TorchportError
 from torchport.integrations import integration_for
 from torchport.ports.calling import FlatCall
-from torchport.prepare import Prepared, Swap, eager_original, kept_as_found, run_eagerly, run_prepare_hooks, swap_modules
+from torchport.prepare import Prepared, Swap, kept_as_found, run_prepare_hooks, swap_modules
 from torchport.result import Attempt, Exported, ExportResult, Rejected
 from torchport.verification import Proof, Reference, prove
 from torchport.verification.power import Witnesses, prove_with_power
@@ -105,10 +105,8 @@ def export(
     _check_format(options, format)
     announce = on_stage or (_to_stderr if options.verbose else _silent)
     with one_at_a_time(), contextlib.ExitStack() as files, contextlib.ExitStack() as found:
-        module = eager_original(module)
         found.enter_context(kept_as_found(module))
-        run_eagerly(module)
-        subnets = [(name, eager_original(part)) for name, part in read_subnets(module)]
+        subnets = read_subnets(module)
         family = [part for _, part in subnets]
         subjects: list[Subject] = []
         parts: list[Exported] = []
@@ -117,7 +115,6 @@ def export(
         for place, ((name, part), watch) in enumerate(zip(subnets, watches, strict=True)):
             if part is not module:
                 found.enter_context(kept_as_found(part))
-                run_eagerly(part)
             if options.set_eval:
                 part.eval()
             with watch.stage("declare", type(part).__name__), kept_as_found(part):

@@ -7,7 +7,6 @@ import dataclasses
 import torch
 from prepared_by_hand import Renamed, options, prepare, tiny
 
-import torchport
 from torchport.capture import Captured, Failure, strategies
 
 SCRIPT = strategies["script"]
@@ -124,13 +123,3 @@ def test_an_argument_that_is_no_input_and_has_no_default_is_a_failure():
     result = SCRIPT.capture(dataclasses.replace(prepared, signature=prepared.signature.without(["scale"])), "script", options("m.ts"))
     assert isinstance(result, Failure)
     assert "needs scale too" in result.reason
-
-
-def test_the_compilers_own_remarks_stay_away(tmp_path, capfd):
-    class Mixed(torch.nn.Module):
-        def forward(self, x):
-            kept = {"tensor": x, "number": 3}
-            return x + len(kept) + len([x, 3])
-
-    torchport.export(Mixed(), tmp_path / "m.ts", input_types={"x": ("batch 4", "float32")}, try_script=True)
-    assert capfd.readouterr() == ("", "")

@@ -15,9 +15,6 @@ _WARNING = re.compile(rb"^\[W\d.*\.cpp:\d+\] ")
 """A line of c10's logger: ``[W1124 01:22:31.731218703 shape_type_inference.cpp:1994] Warning: …``."""
 
 
-_END = re.compile(rb"\s*\(function \w+\)")
-
-
 @contextmanager
 def quiet_native_warnings(*, verbose: bool = False) -> Iterator[None]:
     """Runs a block; lines that torch's C++ logger wrote to standard error meanwhile are dropped, all others come out after it.
@@ -41,11 +38,6 @@ def quiet_native_warnings(*, verbose: bool = False) -> Iterator[None]:
             os.dup2(before, 2)
             os.close(before)
             kept.seek(0)
-            inside = False  # the lines of a compiler's warning that show the source end with its function
             for line in kept:
-                if _WARNING.match(line):
-                    inside = b"ir_emitter.cpp" in line
-                elif not inside:
+                if not _WARNING.match(line):
                     os.write(2, line)
-                elif _END.match(line):
-                    inside = False

@@ -11,7 +11,6 @@ import torch
 from torchport._options import ExportOptions
 from torchport.capture._base import CaptureRefusal, Program, Strategy
 from torchport.capture._evidence import Witness
-from torchport.capture._native import quiet_native_warnings
 from torchport.capture._records import Form
 from torchport.prepare._records import Prepared
 
@@ -29,7 +28,7 @@ class Script(Strategy):
     forms: ClassVar[frozenset[Form]] = frozenset({"script"})
 
     def _capture(self, prepared: Prepared, form: Form, options: ExportOptions, witness: Witness) -> Program:
-        with _native(prepared), quiet_native_warnings(verbose=options.verbose):
+        with _native(prepared):
             scripted = torch.jit.script(prepared.module)
         _check_inputs(scripted, prepared)
         _check_outputs(scripted, prepared)

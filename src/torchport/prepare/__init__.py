@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torchport.prepare import _builtin as _builtin
 from torchport.prepare._records import Prepared, Swap
-from torchport.prepare.compiled import eager_original, run_eagerly
 from torchport.prepare.digest import state_digest
 from torchport.prepare.hooks import run_prepare_hooks
 from torchport.prepare.replacement import PairReplacement, Replacement, Stage, borrowed, defined_by, replacements, shell
@@ -19,9 +18,6 @@ __all__ = [
     "kept_as_found",
     "state_digest",
     "watched",
-    # what torch.compile made
-    "eager_original",
-    "run_eagerly",
     # swaps
     "replace_for_export",
     "run_prepare_hooks",

@@ -14,7 +14,6 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from torchport.errors import PrepareError
-from torchport.prepare._attribution import warnings_of_the_model
 from torchport.prepare._flags import read_flags, write_flags
 from torchport.prepare._inventory import EMPTY, Inventory, attributes_of, in_slot, slots_of, take_inventory
 from torchport.prepare._vault import RawAccessGuard, Vault, write_guard
@@ -248,7 +247,7 @@ def watched() -> Iterator[None]:
         return
     vaults = [keeper.vault for keeper in keepers]
     try:
-        with warnings_of_the_model(), RawAccessGuard(vaults), write_guard(vaults):
+        with RawAccessGuard(vaults), write_guard(vaults):
             yield
     finally:
         for vault in vaults:
