@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from torchport.errors import OptionError
 
-__all__ = ["ExportOptions", "check_power", "read_options"]
+__all__ = ["ExportOptions", "check_power", "read_options", "signature_of_export"]
 
 
 _MUTANTS = 40
@@ -53,6 +54,24 @@ class ExportOptions:
     def mutants(self) -> int:
         """How many mutants ``power`` asks for."""
         return _MUTANTS if self.power is True else int(self.power)
+
+
+def signature_of_export(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function that takes the options as keywords: what it spells out itself, then each option with its default.
+
+    Args:
+        function: It ends in ``**arguments``, which become the options; further keywords reach ``_prepare_for_export``.
+    """
+    own = inspect.signature(function)
+    hints = get_type_hints(ExportOptions)
+    given = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in fields(ExportOptions)
+        if field.name not in own.parameters and field.name != "prepare_kwargs"
+    ]
+    rest = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD, annotation=Any)
+    return own.replace(parameters=[*given, *options, rest])
 
 
 def read_options(output: str | os.PathLike[str], arguments: Mapping[str, Any]) -> ExportOptions:

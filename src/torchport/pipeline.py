@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import call_hook, defines, read_subnets
-from torchport._options import ExportOptions, read_options
+from torchport._options import ExportOptions, read_options, signature_of_export
 from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of, witnesses_of
 from torchport._version import __version__
 from torchport.capture import Captured, Failure, advice_on, asked_opset, is_only_a_check, strategies
@@ -79,7 +79,8 @@ def export(
         input_types: Ports of the inputs, by name; they win over the module's own.
         output_types: Ports of the outputs, by name, in order.
         on_stage: Called with a sentence as each stage begins.
-        **arguments: The arguments of `torchport.Exportable.export`; further ones reach ``_prepare_for_export``.
+        **arguments: The arguments of `torchport.Exportable.export`, which explains them; ``inspect.signature`` and ``help`` show each with
+            its default. Further ones reach ``_prepare_for_export``.
 
     Returns:
         The artifacts with their proof.
@@ -142,6 +143,9 @@ def export(
             for part, paths in zip(parts, finals, strict=True)
         )
     )
+
+
+export.__signature__ = signature_of_export(export)  # type: ignore[attr-defined]  # what inspect reads; the options say it once
 
 
 def _silent(_: str) -> None:
