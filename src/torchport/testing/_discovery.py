@@ -90,7 +90,7 @@ def _importable(folder: Path) -> None:
 
 
 def walk(name: str) -> Iterator[Seen]:
-    """The module ``name`` and, if it is a package, all below it, sorted; ``__main__`` is left alone."""
+    """The module ``name`` and, if it is a package, all below it, sorted; ``__main__`` and the package's own tests are left alone."""
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody's module may fail in any way; it is reported
@@ -120,7 +120,12 @@ def _file_of(name: str) -> Path | None:
 
 def _below(module: ModuleType) -> list[str]:
     names = [one.name for one in pkgutil.iter_modules(getattr(module, "__path__", []))]
-    return [f"{module.__name__}.{name}" for name in sorted(names) if name != "__main__"]
+    return [f"{module.__name__}.{name}" for name in sorted(names) if not _is_script_or_test(name)]
+
+
+def _is_script_or_test(name: str) -> bool:
+    """Whether importing the module would run something, or is pytest's to do; models in tests are often wrong on purpose."""
+    return name in ("__main__", "conftest", "tests") or name.startswith("test_") or name.endswith("_test")
 
 
 def _is_exportable(value: object, module: str) -> bool:
