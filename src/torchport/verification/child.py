@@ -1,7 +1,8 @@
 """What runs in the child process: loads an artifact, answers arrays with arrays. Run as a script; it imports nothing of torchport.
 
 Frames on both pipes: eight bytes of header length, a JSON header, then the arrays' bytes. The header of a frame lists its arrays as
-``[name, dtype, shape]``; an answer carries ``"error"`` when the artifact refused.
+``[name, dtype, shape]``; an answer carries ``"error"`` when the artifact refused. A request with ``"load"`` opens another file in the place
+of this one; one with ``"watch"`` asks for inner values instead of the outputs.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ def main(kind: str, path: str, threads: str, source_end: str, answers_end: str) 
                 model, about = _load(kind, header["load"], int(threads))
                 _write(answers, about, {})
                 continue
+            if "watch" in header:
+                _write(answers, *_watched(model, [inputs[name] for name in header["order"]], *header["watch"]))
+                continue
             outputs = _answer(model, [inputs[name] for name in header["order"]])
         except Exception as error:  # noqa: BLE001 - whatever the artifact raises goes back to the parent
             _write(answers, {"error": _text(error)}, {})
@@ -69,23 +73,14 @@ def _load(kind: str, path: str, threads: int) -> tuple[Any, dict[str, Any]]:
     if kind == "torchscript":
         model = torch.jit.load(path, map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
         arguments = [argument.name for argument in model.forward.schema.arguments][1:]
-        about = {"arguments": arguments, "graph": _graph(model)}
+        about: dict[str, Any] = {"arguments": arguments}
     else:
         program = torch.export.load(path, extra_files=extra)
         model = program.module()
-        about = {"arguments": list(program.graph_signature.user_inputs), "graph": ""}
+        about = {"arguments": list(program.graph_signature.user_inputs)}
     metadata = extra[METADATA]
     about["metadata"] = metadata.decode() if isinstance(metadata, bytes) else metadata
     return model, about
-
-
-def _graph(model: Any) -> str:
-    """The graph's text, for the search for a cause; it is no part of the answer, so it may be missing."""
-    try:
-        text = str(model.inlined_graph)
-    except Exception:  # noqa: BLE001
-        return ""
-    return text if len(text) < 4_000_000 else ""
 
 
 def _answer(model: Any, inputs: list[Any]) -> dict[str, Any]:
@@ -107,6 +102,71 @@ def _answer(model: Any, inputs: list[Any]) -> dict[str, Any]:
 
     collect(model(*inputs))
     return outputs
+
+
+def _watched(model: Any, inputs: list[Any], start: int, stop: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Runs the artifact and keeps what its operations read and gave, by number; the contents of those in ``[start, stop)`` only.
+
+    What is kept before an operation fails is kept all the same; ``failed`` then names it.
+    """
+    import weakref
+
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    steps: list[list[Any]] = []
+    known: dict[int, tuple[Any, int]] = {}
+    contents: dict[str, Any] = {}
+    count = 0
+    failed: list[list[Any]] = []
+
+    def number_of(tensor: Any) -> int | None:
+        reference, number = known.get(id(tensor), (None, -1))
+        return number if reference is not None and reference() is tensor else None
+
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own has no hints
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal count
+            read = [number for tensor in _tensors((args, kwargs)) if (number := number_of(tensor)) is not None]
+            name = str(func.name()).partition(".")[0]
+            try:
+                result = func(*args, **(kwargs or {}))
+            except Exception:
+                failed.append([name, read])
+                raise
+            made = []
+            for tensor in _tensors(result):
+                if start <= count < stop and tensor.layout is torch.strided:
+                    contents[str(count)] = tensor.detach().clone()
+                known[id(tensor)] = weakref.ref(tensor), count
+                made.append(count)
+                count += 1
+            if made:
+                steps.append([name, read, made])
+            return result
+
+    outputs: list[int | None] = []
+    try:
+        with Watch():  # type: ignore[no-untyped-call]  # the same
+            answer = model(*inputs)
+        outputs = [number_of(tensor) for tensor in _tensors(answer)]
+    except Exception:  # noqa: BLE001 - what came before is what was asked for
+        failed = failed[:1]
+    else:
+        failed = []
+    return {"steps": steps, "count": count, "outputs": outputs, "failed": failed[0] if failed else None}, contents
+
+
+def _tensors(value: Any) -> list[Any]:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [one for part in value.values() for one in _tensors(part)]
+    if isinstance(value, (tuple, list)):
+        return [one for part in value for one in _tensors(part)]
+    return []
 
 
 def _text(error: BaseException) -> str:

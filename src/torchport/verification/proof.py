@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import linecache
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from torchport.errors import NoAnswerError, ProofError, RuntimeFailure
 from torchport.verification._memory import hand_back
 from torchport.verification._records import Array, Case, CaseResult, Finding, sizes_text
 from torchport.verification.axes import check_ports, onnx_ports
-from torchport.verification.cause import likely_cause
+from torchport.verification.cause import Cause, find_cause
 from torchport.verification.comparison import Difference, compare, is_exact
 from torchport.verification.noise import Noise, measure_noise, turned_by_rounding
 from torchport.verification.reference import Reference
@@ -57,6 +57,7 @@ class Proof:
         notes: What weakens the proof, and what was allowed.
         cpu_seconds: CPU time of this process.
         power: What it would have noticed, where that was asked for.
+        cause: Where the artifact leaves the model, as far as that was found.
     """
 
     artifact: str
@@ -71,6 +72,7 @@ class Proof:
     notes: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
     power: Power | None = None
+    cause: Cause | None = None
 
     @property
     def ok(self) -> bool:
@@ -147,6 +149,7 @@ class Proof:
             "merged": dict(self.merged),
             "cases": [_case_dict(case) for case in self.cases],
             "findings": [_finding_dict(finding) for finding in self.findings],
+            "cause": None if self.cause is None else self.cause.to_dict(),
             "notes": list(self.notes),
             "cpu_seconds": round(self.cpu_seconds, 4),
             "power": None if self.power is None else self.power.to_dict(),
@@ -161,6 +164,7 @@ def prove(
     feeds: Mapping[str, Array] | None = None,
     timeout: float = 600.0,
     session: Session | None = None,
+    explain: bool = True,
 ) -> Proof:
     """Runs the artifact on every case of the reference.
 
@@ -172,6 +176,7 @@ def prove(
         feeds: Constant inputs: the weights of an artifact exported with ``export_params=False``.
         timeout: Seconds for loading and for each answer, where the runtime has a process of its own.
         session: An opened artifact, instead of opening it; it stays open.
+        explain: Look for the cause where something differs.
 
     Returns:
         The proof; it may have failed. A runtime that refuses, crashes or hangs is a finding.
@@ -192,6 +197,8 @@ def prove(
     else:
         with opened if session is None else contextlib.nullcontext():
             prover.run(opened)
+            if explain:
+                prover.explain(opened)
     return Proof(
         artifact=artifact.path.name,
         runtime=runtime,
@@ -204,6 +211,7 @@ def prove(
         merged=dict(reference.merged),
         notes=tuple(dict.fromkeys((*(note for note in reference.notes if note.startswith("weak:")), *prover.notes))),
         cpu_seconds=time.process_time() - start,
+        cause=prover.cause,
     )
 
 
@@ -219,12 +227,11 @@ class Prover:
         self.results: list[CaseResult] = []
         self.findings: list[Finding] = []
         self.notes: list[str] = []
-        self.graph = ""
         self._noise_at: dict[int, Noise | None] = {}
+        self.cause: Cause | None = None
 
     def run(self, session: Session) -> None:
         """The file's ports, every case, every refused size, the caller's output."""
-        self.graph = getattr(session, "graph", "")
         if self.options.verify:
             self.findings.extend(self._check_ports(session))
         for index, case in enumerate(self.reference.cases):
@@ -251,6 +258,21 @@ class Prover:
                 cause = f"{where} decides by a size, otherwise at {sizes_text(result.sizes)}: the file holds one way only"
                 self.results[index] = replace(result, findings=tuple(replace(one, cause=cause) for one in result.findings))
 
+    def explain(self, session: Session) -> None:
+        """Looks for the cause where the artifact was wrong, once: at the case that tells most."""
+        if not any(one.sizes and not one.cause for result in self.results for one in result.findings):
+            return
+        self.cause = find_cause(self.artifact, self.reference, self.results, self.feeds, session)
+        if self.cause is None:
+            return
+        text = self.cause.text
+
+        def explained(findings: Iterable[Finding]) -> list[Finding]:
+            return [replace(one, cause=text) if one.sizes and not one.cause else one for one in findings]
+
+        self.findings = explained(self.findings)
+        self.results = [replace(result, findings=tuple(explained(result.findings))) for result in self.results]
+
     def _check_ports(self, session: Session) -> list[Finding]:
         inputs, outputs = session.inputs, session.outputs
         if self.artifact.path.suffix.lower() == ".onnx":
@@ -271,7 +293,7 @@ class Prover:
         try:
             answer = self._answer(session, case.inputs)
         except RuntimeFailure as error:
-            return CaseResult(case.sizes, case.label, float("inf"), 0.0, (self._with_cause(failure_of(error, case.sizes)),))
+            return CaseResult(case.sizes, case.label, float("inf"), 0.0, (failure_of(error, case.sizes),))
         worst, allowed = 0.0, 0.0
         for name in case.outputs:
             if name not in answer:
@@ -341,7 +363,7 @@ class Prover:
         assert difference.kind is not None
         tie = difference.got.endswith(_TIE)
         value = difference.kind == "value" and not is_exact(case.outputs[name])
-        finding = Finding(
+        return Finding(
             "tie" if tie else difference.kind,
             name,
             case.sizes,
@@ -352,7 +374,6 @@ class Prover:
             tolerance if value else None,
             "two scores tie; allow_ties=True accepts either" if tie else self._swapped(case, name, answer),
         )
-        return finding if finding.cause else self._with_cause(finding)
 
     def _swapped(self, case: Case, name: str, answer: Mapping[str, Array]) -> str:
         """Whether the artifact gives under this name what the model gives under another."""
@@ -360,10 +381,6 @@ class Prover:
             if other != name and compare(expected, answer[name], self.reference.tolerance(other)).kind is None:
                 return f"the file gives output `{other}` under the name `{name}`"
         return ""
-
-    def _with_cause(self, finding: Finding) -> Finding:
-        cause = finding.cause or likely_cause(self.artifact.path, self.reference.traced, finding.sizes, self.graph)
-        return replace(finding, cause=cause)
 
     def _bounds(self) -> str:
         """The ranges that were found, as a declaration: ``time{min=4}``."""

@@ -61,7 +61,7 @@ def smallest_failure(
         with open_artifact(artifact.paths, artifact.signature) as opened:
             return smallest_failure(proof, artifact, reference, options, feeds=feeds, session=opened)
     asker = Asker(reference.call, reference.example)
-    found: dict[tuple[int, ...], Proof] = {}
+    found: dict[tuple[int, ...], Reference] = {}
     asker.watched(reference.example, ())
     as_traced = asker.decided[()]
 
@@ -71,8 +71,8 @@ def smallest_failure(
             return False
         case = replace(case, turned=lines_turned(asker.decided[tuple(sizes.items())], as_traced))
         alone = replace(reference, cases=(case,), refusals=(), output_example=None)
-        again = prove(artifact, alone, options, feeds=feeds, session=session)
-        found[tuple(sizes.values())] = replace(again, findings=again.cases[0].findings)
+        again = prove(artifact, alone, options, feeds=feeds, session=session, explain=False)
+        found[tuple(sizes.values())] = alone
         return bool(again.cases[0].findings)
 
     start = next((dict(sizes) for sizes in failing if fails(sizes)), None)
@@ -81,7 +81,8 @@ def smallest_failure(
     axes = reference.signature.symbols
     least = {name: axes[name].smallest for name in start}
     sizes = shrink(start, least, {name: axes[name].multiple_of for name in start}, fails)
-    return found[tuple(sizes.values())]
+    again = prove(artifact, found[tuple(sizes.values())], options, feeds=feeds, session=session)
+    return replace(again, findings=again.cases[0].findings)
 
 
 def shrink(

@@ -95,13 +95,24 @@ class ChildProcess:
         Raises:
             RuntimeFailure: It refused the inputs, crashed, or did not answer in time.
         """
+        _, answer = self._ask(inputs, order)
+        return answer
+
+    def watch(self, inputs: Mapping[str, Array], order: Sequence[str], start: int, stop: int) -> tuple[dict[str, Any], list[Array]]:
+        """What the artifact's operations read and gave, by number, and the contents of values ``start`` to ``stop``.
+
+        Raises:
+            RuntimeFailure: It crashed, or did not answer in time.
+        """
+        return self._ask(inputs, order, watch=[start, stop])
+
+    def _ask(self, inputs: Mapping[str, Array], order: Sequence[str], **more: Any) -> tuple[dict[str, Any], list[Array]]:
         if self._closed:
             raise RuntimeFailure("the artifact's process has ended already", where=self._path.name, hint="open the artifact again")
         arrays = [[name, _dtype_name(inputs[name]), list(inputs[name].shape)] for name in order]
-        head = json.dumps({"order": list(order), "arrays": arrays}).encode()
+        head = json.dumps({"order": list(order), "arrays": arrays, **more}).encode()
         body = b"".join([struct.pack("<Q", len(head)), head, *(np.ascontiguousarray(inputs[name]).tobytes() for name in order)])
-        _, answer = self._exchange(body, "running")
-        return answer
+        return self._exchange(body, "running")
 
     def close(self) -> None:
         """Kills the process and whatever it started; may be called twice."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,7 +34,6 @@ class TorchFileSession(Session):
         self._path = path
         self._signature = signature
         self._child = child or ChildProcess(kind, path, threads=torch.get_num_threads(), timeout=timeout)
-        self.graph: str = self._child.about.get("graph", "")
         signature = signature or _signature_in(self._child.about.get("metadata", ""))
         if signature is None:
             self.inputs = tuple(PortInFile(name) for name in self._child.about["arguments"])
@@ -71,6 +71,15 @@ class TorchFileSession(Session):
         path = Path(paths[0])
         self._child.load(path, timeout=timeout)
         return TorchFileSession(self._kind, path, self._signature, timeout, self._child)
+
+    def watch(self, inputs: Mapping[str, Array], start: int, stop: int) -> tuple[dict[str, Any], dict[int, Array]]:
+        """What the operations inside read and gave, by number, and the contents of values ``start`` to ``stop``.
+
+        Raises:
+            RuntimeFailure: The process crashed, or did not answer in time.
+        """
+        header, arrays = self._child.watch(inputs, self.input_names, start, stop)
+        return header, {int(entry[0]): array for entry, array in zip(header["arrays"], arrays, strict=True)}
 
     def close(self) -> None:
         """Kills the child process."""
