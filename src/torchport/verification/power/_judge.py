@@ -119,6 +119,3 @@ class _Quick(Prover):
         if is_exact(case.outputs[name]) and not self.options.allow_ties:
             return difference, tolerance  # a tie or not, it is a finding
         return super()._second_look(case, name, got, difference, tolerance)
-
-    def _with_cause(self, finding: Finding) -> Finding:
-        return finding
