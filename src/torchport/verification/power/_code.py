@@ -103,13 +103,14 @@ def _calls(record: str, owner: str, line: str, base: int) -> Iterator[CodeChange
         if found[1] not in _KEEPS_SHAPE:
             continue
         arguments, end = _arguments(line, found.end())
-        first = arguments[0].strip()
-        where = f"{owner}: {line.strip()[:80]}"
-        yield CodeChange("node dropped", where, f"{found[1]} gives its input", record, base + found.start(), base + end, first)
+        if arguments:
+            words = f"{found[1]} gives its input"
+            where = f"{owner}: {line.strip()[:80]}"
+            yield CodeChange("node dropped", where, words, record, base + found.start(), base + end, arguments[0].strip())
 
 
 def _arguments(text: str, start: int) -> tuple[list[str], int]:
-    """The arguments of the bracket that opened before ``start``, and where the text goes on behind it."""
+    """The arguments of the bracket that opened before ``start``, none where it does not close, and where the text goes on behind it."""
     parts: list[str] = []
     depth, begin = 0, start
     for place in range(start, len(text)):
@@ -124,7 +125,7 @@ def _arguments(text: str, start: int) -> tuple[list[str], int]:
         elif character == "," and depth == 0:
             parts.append(text[begin:place])
             begin = place + 1
-    raise ValueError("a bracket of the code does not close")
+    return [], len(text)
 
 
 def _ports(record: str, text: str, method: re.Match[str], signature: Signature, traced: Mapping[str, int]) -> Iterator[CodeChange]:

@@ -41,7 +41,7 @@ class Judge:
     ) -> None:
         self._artifact = artifact
         self._options = options
-        self._timeout = timeout
+        self.timeout = timeout
         self._prover = _Quick(artifact, reference, options, dict(feeds))
         self._session: Session | None = None
 
@@ -60,10 +60,10 @@ class Judge:
 
     def _open(self, paths: Sequence[Path]) -> Session:
         before = self._session  # kept where the runtime refuses a mutant: its process takes the next one
-        opened = None if before is None else before.successor(paths, timeout=self._timeout)
+        opened = None if before is None else before.successor(paths, timeout=self.timeout)
         if opened is None:
             self.close()
-            opened = open_artifact(paths, self._artifact.signature, timeout=self._timeout)
+            opened = open_artifact(paths, self._artifact.signature, timeout=self.timeout)
         self._session = opened
         return opened
 

@@ -90,7 +90,8 @@ def _walk(value: Any, name: str) -> Iterator[StoredTensor]:
         (_, storage, key, *_), offset, shape, strides = value.arguments[:4]
         yield StoredTensor(name, _STORAGES.get(str(storage), ""), str(key), int(offset), tuple(shape), tuple(strides))
     elif isinstance(value, _Stub):
-        yield from _walk(value.state, name)
+        # A module has a state; a list or dict of tensors comes as the argument of what restores its type.
+        yield from _walk(value.arguments[0] if value.state is None and value.arguments else value.state, name)
     elif isinstance(value, dict):
         for key, part in value.items():
             yield from _walk(part, f"{name}.{key}" if name else str(key))

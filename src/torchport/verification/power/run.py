@@ -39,8 +39,8 @@ _CLASSES = 6
 _ELEMENTS = 3
 """An element that no input reaches tells nothing of its class: another is tried, up to so many."""
 
-_TIMEOUT = 60.0
-"""Seconds for a mutant in a process of its own: one may loop for ever."""
+_TIMEOUT, _PATIENCE = 30.0, 10.0
+"""A mutant in a process of its own may loop for ever: it has so many seconds, and so many times what the unchanged file took."""
 
 
 def prove_with_power(
@@ -112,8 +112,10 @@ def _measure(
             workshop = workshops[artifact.format](plan)
         except ValueError as error:
             return Power((), notes=(f"not supported: {error}",))
-        with Judge(artifact, reference, options, feeds, timeout=min(timeout, _TIMEOUT)) as judge:
+        with Judge(artifact, reference, options, feeds, timeout=timeout) as judge:
+            before = time.monotonic()
             control = judge.finding(workshop.unchanged)
+            judge.timeout = min(timeout, _TIMEOUT + _PATIENCE * (time.monotonic() - before))
             if control is not None:
                 return Power((), notes=(f"not measured: the file, taken apart and unchanged, does not prove ({_words(control)})",))
             agreed = [*witnesses.usual, *(case for case in witnesses.driven if judge.effect([case]) <= 1)]
