@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchport.errors import PortError
+from torchport.ports.extremes import Extreme
 from torchport.ports.port import Port
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Request:
         dtype: The dtype wanted.
         example: The caller's tensor, or ``None``.
         ragged: Whether lengths in a batch differ.
+        extreme: Which end of what the port takes is wanted; ``None`` for usual values.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Request:
     dtype: torch.dtype
     example: torch.Tensor | None
     ragged: bool
+    extreme: Extreme | None = None
 
     @property
     def seen(self) -> torch.Tensor:

@@ -11,6 +11,7 @@ from torchport.errors import PortError, PortTypeError
 from torchport.ports._request import Request
 from torchport.ports.axis import AxisKind
 from torchport.ports.dtypes import dtype_of
+from torchport.ports.extremes import Extreme, drive_floats, drive_index, row_fill
 from torchport.ports.lengths import draw_lengths, shortest
 from torchport.ports.masks import draw_mask, valid_value
 from torchport.ports.port import Port
@@ -33,6 +34,7 @@ def make_inputs(
     seed: int = 0,
     example: Mapping[str, torch.Tensor] | None = None,
     ragged: bool = True,
+    extreme: Extreme | None = None,
 ) -> dict[str, torch.Tensor]:
     """Makes inputs that a model can take, the same for the same arguments; the global random state stays as it is.
 
@@ -45,6 +47,7 @@ def make_inputs(
         seed: Other values for another seed.
         example: Tensors by input name. Optional inputs that it lacks are left out.
         ragged: Whether the lengths in a batch differ.
+        extreme: Values at an end of what the ports take, instead of usual ones.
 
     Returns:
         Tensors by input name, in the signature's order.
@@ -55,7 +58,7 @@ def make_inputs(
     tensors: dict[str, torch.Tensor] = {}
     wanted = {name: port for name, port in signature.inputs.items() if not (port.optional and example is not None and name not in example)}
     requests = {
-        name: _request(signature, name, port, sizes, seed, None if example is None else example.get(name), ragged)
+        name: _request(signature, name, port, sizes, seed, None if example is None else example.get(name), ragged, extreme)
         for name, port in wanted.items()
     }
     measured = {name: signature.length_of(name) for name in requests}
@@ -79,7 +82,14 @@ def make_inputs(
 
 
 def _request(
-    signature: Signature, name: str, port: Port, sizes: Mapping[str, int], seed: int, example: torch.Tensor | None, ragged: bool
+    signature: Signature,
+    name: str,
+    port: Port,
+    sizes: Mapping[str, int],
+    seed: int,
+    example: torch.Tensor | None,
+    ragged: bool,
+    extreme: Extreme | None,
 ) -> Request:
     import torch
 
@@ -94,7 +104,7 @@ def _request(
     if dtype.kind == "string":
         raise PortTypeError("a port of strings never enters a graph", where=name, found=repr(port.element), expected="a tensor's type")
     generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + zlib.crc32(name.encode())) % 2**63)
-    return Request(name, port, shape, generator, dtype.torch, example, ragged)
+    return Request(name, port, shape, generator, dtype.torch, example, ragged, extreme)
 
 
 def _size(signature: Signature, name: str, index: int, sizes: Mapping[str, int], example: torch.Tensor | None) -> int:
@@ -131,7 +141,7 @@ def _lengths(one: Request, signature: Signature, requests: Mapping[str, Request]
         smallest = signature.symbols[axis.name].smallest if axis is not None and axis.dynamic else 1
         low = max(smallest, shortest(full))
         old = None if data.example is None else int(data.example.shape[measured[1]])
-    lengths = draw_lengths(full, one.shape, one.generator, low=low, ragged=one.ragged, ordered=not _unordered(one.example))
+    lengths = draw_lengths(full, one.shape, one.generator, low=low, fill=row_fill(one), ordered=not _unordered(one.example))
     if one.dtype.is_floating_point:
         # Lengths as fractions of the longest, as some speech toolkits have them.
         return (lengths.to(torch.float64) / max(full, 1)).to(one.dtype)
@@ -149,7 +159,9 @@ def _unordered(example: torch.Tensor | None) -> bool:
 def _mask(one: Request, lengths: torch.Tensor | None) -> torch.Tensor:
     if lengths is not None and lengths.is_floating_point():
         lengths = (lengths * one.shape[-1]).round().long() if one.shape else lengths.long()
-    return draw_mask(one.shape, one.dtype, lengths, one.generator, valid=valid_value(one.example), ragged=one.ragged)
+    return draw_mask(
+        one.shape, one.dtype, lengths, one.generator, valid=valid_value(one.example), fill=row_fill(one), empty=one.extreme == "empty"
+    )
 
 
 def _typed(one: Request) -> torch.Tensor:
@@ -172,7 +184,7 @@ def _normal(one: Request) -> torch.Tensor:
 
     if not one.dtype.is_floating_point:
         return _index(one)
-    return torch.randn(one.shape, generator=one.generator, dtype=torch.float32).to(one.dtype)
+    return drive_floats(torch.randn(one.shape, generator=one.generator, dtype=torch.float32).to(one.dtype), one.extreme)
 
 
 def _audio(one: Request) -> torch.Tensor:
@@ -184,7 +196,7 @@ def _audio(one: Request) -> torch.Tensor:
     tone = torch.sin(torch.arange(steps, dtype=torch.float32) * (0.02 + 0.2 * rows) + 6 * rows)
     wave = (0.2 * tone + 0.05 * torch.randn(one.shape, generator=one.generator)).reshape(one.shape).clamp(-1, 1)
     if one.dtype.is_floating_point:
-        return wave.to(one.dtype)
+        return drive_floats(wave, one.extreme, low=-1, high=1).to(one.dtype)
     return (wave * torch.iinfo(one.dtype).max).to(one.dtype)
 
 
@@ -192,8 +204,15 @@ def _image(one: Request) -> torch.Tensor:
     import torch
 
     if one.dtype.is_floating_point:
-        return torch.rand(one.shape, generator=one.generator, dtype=torch.float32).to(one.dtype)
-    return torch.randint(0, min(256, torch.iinfo(one.dtype).max + 1), one.shape, generator=one.generator).to(one.dtype)
+        made = torch.rand(one.shape, generator=one.generator, dtype=torch.float32).to(one.dtype)
+        return drive_floats(made, one.extreme, low=0, high=1)
+    top = min(256, torch.iinfo(one.dtype).max + 1)
+    return drive_index(torch.randint(0, top, one.shape, generator=one.generator), one.extreme, 0, top).to(one.dtype)
+
+
+def _of_scores(one: Request) -> Extreme | None:
+    """Scores of a distribution: large ones make it a choice, equal ones make it even; infinite logarithms are nobody's input."""
+    return None if one.extreme == "large" and one.port.element.values == "log_probability" else one.extreme
 
 
 def _class_axis(one: Request) -> int:
@@ -205,7 +224,7 @@ def _class_axis(one: Request) -> int:
 def _log_probability(one: Request) -> torch.Tensor:
     import torch
 
-    scores = torch.randn(one.shape, generator=one.generator, dtype=torch.float32)
+    scores = drive_floats(torch.randn(one.shape, generator=one.generator, dtype=torch.float32), _of_scores(one))
     if len(one.shape) < 2:
         return torch.nn.functional.logsigmoid(scores).to(one.dtype)
     return scores.log_softmax(_class_axis(one)).to(one.dtype)
@@ -214,7 +233,7 @@ def _log_probability(one: Request) -> torch.Tensor:
 def _probability(one: Request) -> torch.Tensor:
     import torch
 
-    scores = torch.randn(one.shape, generator=one.generator, dtype=torch.float32)
+    scores = drive_floats(torch.randn(one.shape, generator=one.generator, dtype=torch.float32), _of_scores(one))
     if not one.dtype.is_floating_point:
         return (scores > 0).to(one.dtype)
     if len(one.shape) < 2:
@@ -230,19 +249,19 @@ def _index(one: Request) -> torch.Tensor:
         low, high = int(one.example.min()), int(one.example.max()) + 1
     if high is None:
         high = _FEW.get(type(one.port.element).__name__, 2)
-    return torch.randint(low, high, one.shape, generator=one.generator).to(one.dtype)
+    return drive_index(torch.randint(low, high, one.shape, generator=one.generator), one.extreme, low, high).to(one.dtype)
 
 
 def _duration(one: Request) -> torch.Tensor:
     import torch
 
-    return torch.randint(1, 5, one.shape, generator=one.generator).to(one.dtype)
+    return drive_index(torch.randint(1, 5, one.shape, generator=one.generator), one.extreme, 1, 5).to(one.dtype)
 
 
 def _log_duration(one: Request) -> torch.Tensor:
     import torch
 
-    steps = torch.randint(1, 5, one.shape, generator=one.generator).to(torch.float32)
+    steps = drive_index(torch.randint(1, 5, one.shape, generator=one.generator), one.extreme, 1, 5).to(torch.float32)
     return (steps + 1).log().to(one.dtype) if one.dtype.is_floating_point else torch.full(one.shape, round(math.log(3)), dtype=one.dtype)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torchport.ports.axis import AxisKind
 from torchport.ports.port import Port
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from torchport.ports.signature import Signature
 
-__all__ = ["draw_lengths", "measured_axis", "stem_of"]
+__all__ = ["Fill", "draw_lengths", "measured_axis", "stem_of"]
+
+Fill = Literal["full", "short", "mixed"]
 
 _SUFFIX = re.compile(r"_?(seq(uence)?_)?(lengths?|lens?|ls|sizes?|(key_)?(padding_|pad_|attention_|attn_)?masks?)\Z")
 _PREFIX = re.compile(r"\A(len(gths?)?_(of_)?|num_|n_|mask_(of_)?)")
@@ -89,7 +91,7 @@ def shortest(full: int) -> int:
 
 
 def draw_lengths(
-    full: int, shape: tuple[int, ...], generator: torch.Generator, *, low: int = 1, ragged: bool = True, ordered: bool = True
+    full: int, shape: tuple[int, ...], generator: torch.Generator, *, low: int = 1, fill: Fill = "mixed", ordered: bool = True
 ) -> torch.Tensor:
     """Lengths within an axis of size ``full``: the first is full, at least one other is shorter where the sizes allow it.
 
@@ -98,7 +100,7 @@ def draw_lengths(
         shape: The shape of the lengths.
         generator: Where the randomness comes from.
         low: The smallest length that the model takes.
-        ragged: Whether lengths differ.
+        fill: ``mixed``: they differ; ``full``: none is shorter than the axis; ``short``: all but the first are as short as can be.
         ordered: Longest first, which models that pack sequences ask for.
     """
     import torch
@@ -108,7 +110,9 @@ def draw_lengths(
         count *= size
     lengths = torch.full((count,), full, dtype=torch.int64)
     low = min(max(low, 1), full)
-    if ragged and count > 1 and low < full:
+    if fill == "short":
+        lengths[1:] = low
+    elif fill == "mixed" and count > 1 and low < full:
         lengths[1:] = torch.randint(low, full + 1, (count - 1,), generator=generator)
         if bool((lengths == full).all()):
             lengths[-1] = low + (full - low) // 2

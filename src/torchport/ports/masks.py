@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from torchport.ports.lengths import Fill
+
 __all__ = ["draw_mask", "looks_causal", "looks_like_mask", "valid_value"]
 
 
@@ -36,7 +38,8 @@ def draw_mask(
     generator: torch.Generator,
     *,
     valid: tuple[float, float] = (1.0, 0.0),
-    ragged: bool = True,
+    fill: Fill = "mixed",
+    empty: bool = False,
 ) -> torch.Tensor:
     """A mask over the last axis: the first ``lengths[b]`` positions of each item count.
 
@@ -46,7 +49,8 @@ def draw_mask(
         lengths: One length per item; ``None`` draws some.
         generator: Where the randomness comes from.
         valid: The values of positions that count, and of those that do not.
-        ragged: Whether drawn lengths differ.
+        fill: How long drawn rows are; see `draw_lengths`.
+        empty: The last of several rows counts nothing.
     """
     import torch
 
@@ -55,7 +59,10 @@ def draw_mask(
     steps = shape[-1] if shape else 1
     rows = shape[0] if len(shape) > 1 else 1
     if lengths is None or lengths.numel() != rows:
-        lengths = draw_lengths(steps, (rows,), generator, ragged=ragged)
+        lengths = draw_lengths(steps, (rows,), generator, fill=fill)
+    if empty and rows > 1:
+        lengths = lengths.clone()
+        lengths.reshape(-1)[-1] = 0
     inside = torch.arange(steps) < lengths.reshape(-1, 1)
     inside = inside.reshape([rows, *[1] * (len(shape) - 2), steps] if len(shape) > 1 else [steps] if shape else [])
     mask = torch.where(inside.expand(shape), torch.tensor(valid[0]), torch.tensor(valid[1]))

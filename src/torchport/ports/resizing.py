@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from torchport.ports._request import Request
 from torchport.ports.axis import AxisKind
+from torchport.ports.extremes import drive_floats, drive_index, row_fill
 from torchport.ports.lengths import draw_lengths, is_length_name, nearest_data_port, shortest
 from torchport.ports.masks import draw_mask, looks_causal, looks_like_mask, valid_value
 from torchport.ports.signature import Signature
@@ -57,7 +58,7 @@ def resize(
         elif looks_like_mask(one.example, name):
             tensors[name] = _mask(signature, one, requests, known)
         else:
-            tensors[name] = _drawn(one)
+            tensors[name] = _driven(one, _drawn(one))
     return tensors
 
 
@@ -94,7 +95,7 @@ def _lengths(one: Request, data: Request, index: int) -> tuple[torch.Tensor, tor
     axis = (data.port.axes or ())[index]
     ordered = not (one.seen.numel() > 1 and bool((one.seen.diff() > 0).any()))
     low = max(axis.smallest if axis.dynamic else 1, shortest(full))
-    steps = draw_lengths(full, one.shape, one.generator, low=low, ragged=one.ragged, ordered=ordered)
+    steps = draw_lengths(full, one.shape, one.generator, low=low, fill=row_fill(one), ordered=ordered)
     if one.seen.is_floating_point():
         return (steps.to(torch.float64) / max(full, 1)).to(one.dtype), steps
     ratio = int(one.seen.max()) / max(old, 1)
@@ -112,7 +113,9 @@ def _mask(
         lengths = next((steps for steps in known.values() if int(steps.max()) == one.shape[-1]), None) if one.shape else None
     if lengths is not None and int(lengths.max()) > one.shape[-1]:
         lengths = None
-    return draw_mask(one.shape, one.dtype, lengths, one.generator, valid=valid_value(one.example), ragged=one.ragged)
+    return draw_mask(
+        one.shape, one.dtype, lengths, one.generator, valid=valid_value(one.example), fill=row_fill(one), empty=one.extreme == "empty"
+    )
 
 
 def _causal(one: Request) -> torch.Tensor:
@@ -129,8 +132,8 @@ def _without_example(one: Request) -> torch.Tensor:
     import torch
 
     if one.dtype.is_floating_point or one.dtype.is_complex:
-        return torch.randn(one.shape, generator=one.generator, dtype=torch.float32).to(one.dtype)
-    return torch.randint(0, 2, one.shape, generator=one.generator).to(one.dtype)
+        return drive_floats(torch.randn(one.shape, generator=one.generator, dtype=torch.float32).to(one.dtype), one.extreme)
+    return drive_index(torch.randint(0, 2, one.shape, generator=one.generator), one.extreme, 0, 2).to(one.dtype)
 
 
 def _drawn(one: Request) -> torch.Tensor:
@@ -163,6 +166,22 @@ def _drawn(one: Request) -> torch.Tensor:
     if len(cells) < count:
         drawn = _varied(drawn, moving[0], still)
     return drawn.to(one.dtype)
+
+
+def _driven(one: Request, tensor: torch.Tensor) -> torch.Tensor:
+    """Numbers at an extreme, within what the example shows: its sign, a range of 0 to 1, its whole numbers; positions stay as they are."""
+    example = one.seen
+    if one.extreme in (None, "empty") or example.numel() < 2 or str(example.dtype) == "torch.bool":
+        return tensor  # a single number is a setting (a pace, a temperature): zero is none of its values
+    ordered = any(example.shape[index] > 2 and (_counts(example, index) or _sorted(example, index)) for index in range(example.dim()))
+    if ordered:
+        return tensor
+    if not example.is_floating_point() and not example.is_complex():
+        return drive_index(tensor, one.extreme, int(example.min()), int(example.max()) + 1)
+    if example.is_complex():
+        return drive_floats(tensor, one.extreme)
+    least, most = float(example.min()), float(example.max())
+    return drive_floats(tensor, one.extreme, low=least if least >= 0 else None, high=1.0 if least >= 0 and most <= 1 else None)
 
 
 def _counts(example: torch.Tensor, index: int) -> bool:

@@ -12,6 +12,7 @@ import torch
 
 from torchport.errors import TorchportError
 from torchport.ports import AxisKind, Signature, make_inputs
+from torchport.ports.extremes import Extreme
 from torchport.verification._records import Case, Refusal
 from torchport.verification.arrays import to_arrays
 from torchport.verification.forks import ForkWatch, Log, Sizes
@@ -42,8 +43,24 @@ class Asker:
         """The model's answer at ``sizes``, or its refusal."""
         key = tuple(sorted(sizes.items()))
         if key not in self._asked:
-            self._asked[key] = self._answer(signature, dict(sizes), seed=1 + sum((i + 1) * size for i, size in enumerate(sizes.values())))
+            self._asked[key] = self._answer(signature, dict(sizes), seed=_seed(sizes))
         return self._asked[key]
+
+    def ask_extreme(self, signature: Signature, sizes: Mapping[str, int], extreme: Extreme) -> Case | Refusal | None:
+        """The model's answer at an end of what its ports take; ``None`` where that changes no input."""
+        try:
+            usual = make_inputs(signature, sizes, seed=_seed(sizes), example=self._example)
+            made = make_inputs(signature, sizes, seed=_seed(sizes), example=self._example, extreme=extreme)
+        except TorchportError as error:
+            return Refusal(dict(sizes), shortened(error.message, 200))
+        inputs = {name: made[name] for name in self._example}
+        if all(torch.equal(inputs[name], usual[name]) for name in inputs):
+            return None
+        try:
+            outputs = self.run(inputs)
+        except Exception as error:  # noqa: BLE001 - a model refuses values in its own words
+            return Refusal(dict(sizes), shortened(error, 200), to_arrays(inputs))
+        return Case(dict(sizes), to_arrays(inputs), to_arrays(outputs), _seed(sizes), extreme)
 
     def forget(self) -> None:
         """Symbols were renamed: sizes mean something else now."""
@@ -88,6 +105,10 @@ class Asker:
             return Refusal(sizes, shortened(error, 200), to_arrays(inputs))
         self.taken[key] = tables.taken
         return Case(sizes, to_arrays(inputs), to_arrays(outputs), seed)
+
+
+def _seed(sizes: Mapping[str, int]) -> int:
+    return 1 + sum((index + 1) * size for index, size in enumerate(sizes.values()))
 
 
 @dataclass

@@ -53,14 +53,27 @@ class Jitter(Mode):  # type: ignore[no-untyped-call]
 
 
 def run_with_jitter(
-    call: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]], inputs: Mapping[str, torch.Tensor], seed: int
+    call: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]],
+    inputs: Mapping[str, torch.Tensor],
+    seed: int,
+    *,
+    zeros_too: bool = False,
 ) -> dict[str, torch.Tensor]:
     """What the model answers when its inputs and every result on the way move by one unit in the last place.
 
     Where operations cannot be watched (a ``ScriptModule`` with fused kernels), the inputs alone are disturbed.
+
+    Args:
+        call: The model.
+        inputs: Its inputs.
+        seed: Of the disturbance.
+        zeros_too: Inputs move by one unit in the last place of 1 at least: zeros, whose own last place is nowhere, move too.
     """
     mode = Jitter(seed)
     moved = {name: mode.disturb(tensor) for name, tensor in inputs.items()}
+    if zeros_too:
+        floats = {name: tensor for name, tensor in moved.items() if tensor.is_floating_point()}
+        moved |= {name: tensor + (mode.disturb(torch.ones_like(tensor)) - 1) for name, tensor in floats.items()}
     try:
         with mode:
             return dict(call(moved))

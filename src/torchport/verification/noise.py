@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+import numpy as np
 import torch
 
 from torchport.verification._records import Array
 from torchport.verification.arrays import to_arrays, to_tensor
+from torchport.verification.comparison import is_exact
 from torchport.verification.jitter import run_with_jitter
 from torchport.verification.precision import run_in_double
 from torchport.verification.runtimes._base import shortened
@@ -62,8 +64,10 @@ def measure_noise(call: Call, inputs: Mapping[str, Array], outputs: Mapping[str,
     return Noise(worst, "jitter", reason)
 
 
-def turned_by_rounding(call: Call, inputs: Mapping[str, Array], name: str, expected: Array, wrong: Array, *, runs: int = 48) -> bool:
-    """Whether rounding alone turns every element of ``wrong`` to another value: whether they are ties.
+def turned_by_rounding(
+    call: Call, inputs: Mapping[str, Array], name: str, expected: Array, wrong: Array, *, zeros_too: bool = False, runs: int = 48
+) -> bool:
+    """Whether rounding alone turns every element of ``wrong`` to another value (whether they are ties), or between a number and none.
 
     Args:
         call: The model.
@@ -71,16 +75,18 @@ def turned_by_rounding(call: Call, inputs: Mapping[str, Array], name: str, expec
         name: The output.
         expected: What the model answers there.
         wrong: A mask of the elements in question.
+        zeros_too: See `run_with_jitter`.
         runs: How many disturbances to try at most; an element of two equal scores turns in about every third.
     """
     left = wrong.copy()
     tensors = {name: to_tensor(array) for name, array in inputs.items()}
     for seed in range(1, runs + 1):
         with torch.no_grad():
-            moved = to_arrays(run_with_jitter(call, {name: tensor.clone() for name, tensor in tensors.items()}, seed))[name]
+            copies = {name: tensor.clone() for name, tensor in tensors.items()}
+            moved = to_arrays(run_with_jitter(call, copies, seed, zeros_too=zeros_too))[name]
         if moved.shape != expected.shape:
             return True
-        left &= moved == expected
+        left &= (moved == expected) if is_exact(expected) else (np.isfinite(moved) == np.isfinite(expected))
         if not left.any():
             return True
         if seed == 8 and 2 * int(left.sum()) > int(wrong.sum()):

@@ -19,11 +19,10 @@ from torchport.verification._records import Array, Case, CaseResult, Finding, si
 from torchport.verification.axes import check_ports, onnx_ports
 from torchport.verification.cause import Cause, find_cause
 from torchport.verification.comparison import Difference, compare, is_exact
-from torchport.verification.noise import Noise, measure_noise, turned_by_rounding
 from torchport.verification.reference import Reference
 from torchport.verification.runtimes import Session, open_artifact, runtime_for
 from torchport.verification.runtimes._base import shortened
-from torchport.verification.tolerance import tolerance_of
+from torchport.verification.second_look import TIE, SecondLook
 
 if TYPE_CHECKING:
     from torchport.emit import Artifact
@@ -36,8 +35,6 @@ _SHOWN = 12
 
 _CELL = 96
 """What the artifact said is cut to so many characters in the table; the record has it whole."""
-
-_TIE = ", a tie: rounding alone turns the model's own answer"
 
 
 @dataclass(frozen=True)
@@ -199,6 +196,7 @@ def prove(
             prover.run(opened)
             if explain:
                 prover.explain(opened)
+    weak = [note for note in reference.notes if note.startswith("weak:")]
     return Proof(
         artifact=artifact.path.name,
         runtime=runtime,
@@ -209,7 +207,7 @@ def prove(
         noise_source=reference.noise_source,
         ranges=dict(reference.ranges),
         merged=dict(reference.merged),
-        notes=tuple(dict.fromkeys((*(note for note in reference.notes if note.startswith("weak:")), *prover.notes))),
+        notes=tuple(dict.fromkeys((*weak, *prover.second_look.notes, *prover.notes))),
         cpu_seconds=time.process_time() - start,
         cause=prover.cause,
     )
@@ -227,8 +225,12 @@ class Prover:
         self.results: list[CaseResult] = []
         self.findings: list[Finding] = []
         self.notes: list[str] = []
-        self._noise_at: dict[int, Noise | None] = {}
         self.cause: Cause | None = None
+        self.second_look = self.look_again()
+
+    def look_again(self) -> SecondLook:
+        """What looks again at a difference."""
+        return SecondLook(self.reference, self.options)
 
     def run(self, session: Session) -> None:
         """The file's ports, every case, every refused size, the caller's output."""
@@ -242,6 +244,7 @@ class Prover:
         self.findings.extend(finding for result in self.results for finding in result.findings)
         if self.options.verify:
             self._check_refusals(session)
+            self._check_empty_rows(session)
 
     def _name_decisions(self) -> None:
         """Where the cases that differ are those at which a decision on a size goes another way, that decision is the cause."""
@@ -322,46 +325,13 @@ class Prover:
     def _difference(self, case: Case, name: str, got: Array, tolerance: float) -> tuple[Difference, float]:
         """How an answer differs from the model's, and the tolerance that it was held to in the end."""
         difference = compare(case.outputs[name], got, tolerance)
-        if difference.kind == "value":
-            return self._second_look(case, name, got, difference, tolerance)
+        if difference.kind in ("value", "pattern"):
+            return self.second_look.at(case, name, got, difference, tolerance)
         return difference, tolerance
-
-    def _second_look(self, case: Case, name: str, got: Array, difference: Difference, tolerance: float) -> tuple[Difference, float]:
-        """A value that is off: at these very sizes, by rounding alone, by a tie, or truly?"""
-        reference, expected = self.reference, case.outputs[name]
-        if reference.call is None or not self.options.verify:
-            return difference, tolerance
-        if not is_exact(expected):
-            noise = self._own_noise(case) if difference.error <= 1e3 * tolerance else None
-            if noise is None:
-                return difference, tolerance
-            own = tolerance_of(str(expected.dtype), noise.by_output[name])
-            return (compare(expected, got, own), own) if own > tolerance else (difference, tolerance)
-        wrong = expected != got
-        if not reference.answers_as_before(case) or not turned_by_rounding(reference.call, case.inputs, name, expected, wrong):
-            return difference, tolerance
-        if self.options.allow_ties:
-            self.notes.append(f"allowed: output `{name}` takes another value at {int(wrong.sum())} ties ({sizes_text(case.sizes)})")
-            return Difference(None, index=difference.index), tolerance
-        return Difference(
-            "value",
-            difference.expected,
-            f"{difference.got}, a tie: rounding alone turns the model's own answer",
-            difference.index,
-            difference.error,
-        ), tolerance
-
-    def _own_noise(self, case: Case) -> Noise | None:
-        """The model's noise at this very case, measured once; ``None`` where the model at hand is the reference no more."""
-        call = self.reference.call
-        if id(case) not in self._noise_at:
-            known = call is not None and self.reference.answers_as_before(case)
-            self._noise_at[id(case)] = measure_noise(call, case.inputs, case.outputs) if call is not None and known else None
-        return self._noise_at[id(case)]
 
     def _finding(self, case: Case, name: str, difference: Difference, tolerance: float, answer: Mapping[str, Array]) -> Finding:
         assert difference.kind is not None
-        tie = difference.got.endswith(_TIE)
+        tie = difference.got.endswith(TIE)
         value = difference.kind == "value" and not is_exact(case.outputs[name])
         return Finding(
             "tie" if tie else difference.kind,
@@ -415,6 +385,17 @@ class Prover:
                     cause=f"declare {self._bounds()}: where an axis ends, nothing is promised outside",
                 )
             )
+
+    def _check_empty_rows(self, session: Session) -> None:
+        """A row that a mask hides as a whole has no meaning; where the artifact answers it otherwise than the model, that is told."""
+        case = self.reference.empty
+        if case is None:
+            return
+        findings = self._check_case(session, case, stated=None).findings
+        if findings:
+            first = findings[0]
+            said = f"the model gives {first.expected}, the artifact {first.got}" if first.kind != "runtime" else first.got
+            self.notes.append(f"limit: a row that is masked as a whole is not promised: {said} in output `{first.port}`")
 
 
 def failure_of(error: RuntimeFailure, sizes: Mapping[str, int]) -> Finding:

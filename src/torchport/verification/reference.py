@@ -22,6 +22,7 @@ from torchport.verification.comparison import compare
 from torchport.verification.forks import lines_both_ways, lines_turned
 from torchport.verification.noise import Call, Noise, measure_noise
 from torchport.verification.outputs import settle_outputs
+from torchport.verification.past_values import settle_values
 from torchport.verification.refusals import settle_sizes
 from torchport.verification.runtimes._base import shortened
 from torchport.verification.sizes import cover, traced_sizes
@@ -41,6 +42,7 @@ class Reference:
         cases: What the model answers: the traced example first, then the covering sizes, then the caller's further examples.
         noise: Rounding noise of each output, relative to its scale.
         noise_source: ``double`` or ``jitter``; see `measure_noise`.
+        empty: A case with a row that a mask hides as a whole: a difference there is a limit to be told, not a fault.
         refusals: Sizes that the model refuses: the artifact must not answer them.
         ranges: Symbol to the range found, where the model does not answer all that its port declares.
         merged: Symbol to the one that it was merged into.
@@ -59,6 +61,7 @@ class Reference:
     cases: tuple[Case, ...] = field(repr=False)
     noise: Mapping[str, float]
     noise_source: str = "double"
+    empty: Case | None = field(default=None, repr=False)
     refusals: tuple[Refusal, ...] = ()
     ranges: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     merged: Mapping[str, str] = field(default_factory=dict)
@@ -126,13 +129,16 @@ def take_reference(
         first = _run_example(asker, example, traced, "example")
         decided = asker.decided[tuple(traced.items())]
         settled = Settled(signature, traced)
+        driven: list[Case] = []
+        empty: Case | None = None
         if options.verify:
             settled = settle_sizes(asker, signature, traced, least=least, forgiving=bool(further_examples))
+            driven, empty = settle_values(asker, settled) if settled.cases else ([], None)
         examples = [_run_example(asker, one, _sizes(settled, one), f"check_trace[{index}]") for index, one in enumerate(further_examples)]
         given: list[Case] = []
         if given_example is not None and any(not torch.equal(given_example[name], example[name]) for name in example):
             given = [_run_example(asker, given_example, _sizes(settled, given_example), "input_example")]
-    cases = [_renamed(first, settled.traced), *settled.cases, *given, *examples]
+    cases = [_renamed(first, settled.traced), *settled.cases, *given, *examples, *driven]
     cases = [replace(case, turned=lines_turned(asker.decided.get(tuple(case.sizes.items()), {}), decided)) for case in cases]
     stated = None if output_example is None else to_arrays(output_example)
     place = 1 + len(settled.cases) if given else 0
@@ -150,6 +156,7 @@ def take_reference(
         cases=tuple(cases),
         noise=noise.by_output,
         noise_source=noise.source,
+        empty=empty,
         refusals=tuple(settled.refusals),
         ranges=settled.ranges,
         merged=settled.merged,

@@ -1,0 +1,81 @@
+"""A second look at a difference: at these very sizes and values, is it rounding alone, a tie, or truly another answer?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from torchport._options import ExportOptions
+from torchport.ports.extremes import EXTREMES
+from torchport.verification._records import Array, Case, sizes_text
+from torchport.verification.comparison import Difference, compare, is_exact
+from torchport.verification.noise import Noise, measure_noise, turned_by_rounding
+from torchport.verification.reference import Reference
+from torchport.verification.tolerance import tolerance_of
+
+__all__ = ["TIE", "SecondLook"]
+
+TIE = ", a tie: rounding alone turns the model's own answer"
+"""How what the artifact gave ends where it is one of two equal scores."""
+
+
+class SecondLook:
+    """Looks again at what a first comparison found.
+
+    Args:
+        reference: What the untouched model answers.
+        options: ``verify`` and ``allow_ties`` are read.
+
+    Attributes:
+        notes: What was let pass, in words.
+    """
+
+    def __init__(self, reference: Reference, options: ExportOptions) -> None:
+        self.reference = reference
+        self.options = options
+        self.notes: list[str] = []
+        self._noise_at: dict[int, Noise | None] = {}
+
+    def at(self, case: Case, name: str, got: Array, difference: Difference, tolerance: float) -> tuple[Difference, float]:
+        """A value that is off: at these very sizes, by rounding alone, by a tie, or truly?"""
+        reference, expected = self.reference, case.outputs[name]
+        if reference.call is None or not self.options.verify:
+            return difference, tolerance
+        if difference.kind == "pattern":
+            wrong = np.isfinite(expected) != np.isfinite(got)
+            if not wrong.any() or not reference.answers_as_before(case):
+                return difference, tolerance
+            if not turned_by_rounding(reference.call, case.inputs, name, expected, wrong):
+                return difference, tolerance
+            where = case.label or sizes_text(case.sizes)
+            self.notes.append(f"output `{name}`: rounding decides between a number and infinity at {int(wrong.sum())} elements ({where})")
+            return compare(np.where(wrong, 0, expected), np.where(wrong, 0, got), tolerance), tolerance
+        if not is_exact(expected):
+            noise = self._own_noise(case) if difference.error <= 1e3 * tolerance or case.label in EXTREMES else None
+            if noise is None:
+                return difference, tolerance
+            own = tolerance_of(str(expected.dtype), noise.by_output[name])
+            return (compare(expected, got, own), own) if own > tolerance else (difference, tolerance)
+        wrong = expected != got
+        driven = case.label in EXTREMES
+        if not reference.answers_as_before(case) or not turned_by_rounding(
+            reference.call, case.inputs, name, expected, wrong, zeros_too=driven
+        ):
+            return difference, tolerance
+        if self.options.allow_ties:
+            self.notes.append(f"allowed: output `{name}` takes another value at {int(wrong.sum())} ties ({sizes_text(case.sizes)})")
+            return Difference(None, index=difference.index), tolerance
+        return Difference(
+            "value",
+            difference.expected,
+            f"{difference.got}{TIE}",
+            difference.index,
+            difference.error,
+        ), tolerance
+
+    def _own_noise(self, case: Case) -> Noise | None:
+        """The model's noise at this very case, measured once; ``None`` where the model at hand is the reference no more."""
+        call = self.reference.call
+        if id(case) not in self._noise_at:
+            known = call is not None and self.reference.answers_as_before(case)
+            self._noise_at[id(case)] = measure_noise(call, case.inputs, case.outputs) if call is not None and known else None
+        return self._noise_at[id(case)]
