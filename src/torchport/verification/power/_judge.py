@@ -46,6 +46,10 @@ class Judge:
         self._prover = _Quick(artifact, reference, options, dict(feeds))
         self._session: Session | None = None
 
+    def now_mutants(self) -> None:
+        """What was judged until now was the unchanged artifact; from here on they are mutants."""
+        self._prover.quick_look.unchanged = False
+
     def finding(self, paths: Sequence[Path]) -> Finding | None:
         """The first thing that the proof holds against these files; ``None``: it would let them pass."""
         try:
@@ -82,19 +86,37 @@ class Judge:
 
 
 class _QuickLook(SecondLook):
-    """A second look that does not ask whether another index is a tie: where ties are not allowed, it is a finding either way."""
+    """A second look that runs the model for what the unchanged artifact needed it for, and for nothing else.
+
+    Where ties are not allowed, another index is a finding, tie or not. Between a number and infinity rounding decides where it does so for
+    the unchanged artifact.
+
+    Attributes:
+        unchanged: Whether the artifact at hand is the unchanged one.
+    """
+
+    def __init__(self, reference: Reference, options: ExportOptions) -> None:
+        super().__init__(reference, options)
+        self.unchanged = True
+        self._decided_by_rounding: set[tuple[int, str]] = set()
 
     def at(self, case: Case, name: str, got: Array, difference: Difference, tolerance: float) -> tuple[Difference, float]:
         if is_exact(case.outputs[name]) and not self.options.allow_ties:
             return difference, tolerance
-        return super().at(case, name, got, difference, tolerance)
+        if difference.kind != "pattern":
+            return super().at(case, name, got, difference, tolerance)
+        place = (id(case), name)
+        if self.unchanged:
+            self._decided_by_rounding.add(place)
+        return super().at(case, name, got, difference, tolerance) if place in self._decided_by_rounding else (difference, tolerance)
 
 
 class _Quick(Prover):
     """The proof's judgement, case by case."""
 
-    def look_again(self) -> SecondLook:
-        return _QuickLook(self.reference, self.options)
+    def look_again(self) -> _QuickLook:
+        self.quick_look = _QuickLook(self.reference, self.options)
+        return self.quick_look
 
     def first_finding(self, session: Session, artifact: Artifact) -> Finding | None:
         self.artifact = artifact

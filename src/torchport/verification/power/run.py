@@ -119,6 +119,7 @@ def _measure(
             if control is not None:
                 return Power((), notes=(f"not measured: the file, taken apart and unchanged, does not prove ({_words(control)})",))
             agreed = [*witnesses.usual, *(case for case in witnesses.driven if judge.effect([case]) <= 1)]
+            judge.now_mutants()
             chosen = choose(workshop.mutations(), budget, choice)
             mutants = tuple(_judged(judge, mutation, agreed) for mutation in chosen)
             smallest = tuple(_smallest(judge, workshop, min(_CLASSES, max(1, budget // _PROBES)), choice))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from torchport.ports import Port, make_inputs
+from torchport.ports.extremes import EXTREMES
 from torchport.verification._records import Case
 from torchport.verification.arrays import to_arrays
 from torchport.verification.noise import Call
@@ -20,7 +21,7 @@ WITNESS = "witness"
 """What the label of such a case begins with."""
 
 _TIMES = 2
-"""So many further inputs for each case of the reference, and one more with driven values."""
+"""So many further inputs for each size of the reference, and one more with driven values."""
 
 _DRIVEN = (0.1, 100.0)
 """Driven values are so many times the usual ones."""
@@ -59,9 +60,10 @@ def take_witnesses(call: Call, reference: Reference, *, seed: int = 0) -> Witnes
             seen.setdefault(name, []).append(size)
     usual: list[Case] = []
     driven: list[Case] = []
-    count = len(reference.cases)
+    cases = [case for case in reference.cases if case.label not in EXTREMES]
+    count = len(cases)
     for number in range((_TIMES + 1) * count):
-        sizes = dict(reference.cases[number % count].sizes)
+        sizes = dict(cases[number % count].sizes)
         if number >= count:
             mixed = {name: choice.choice(seen[name]) + choice.choice((-1, 0, 1)) for name in sizes}
             sizes = {name: size if name in symbols and symbols[name].allows(size) else sizes[name] for name, size in mixed.items()}
