@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from torchport._options import ExportOptions
 from torchport.errors import RuntimeFailure
+from torchport.verification._memory import hand_back
 from torchport.verification._records import Array, Case, Finding
 from torchport.verification.comparison import Difference, is_exact
 from torchport.verification.proof import Prover, failure_of
@@ -71,6 +72,12 @@ class Judge:
             opened = open_artifact(paths, self._artifact.signature, timeout=self.timeout)
         self._session = opened
         return opened
+
+    def rest(self) -> None:
+        """Lets go of what the next artifact has no use for, before it is made."""
+        if self._session is not None and type(self._session).successor is Session.successor:
+            self.close()
+            hand_back()
 
     def close(self) -> None:
         """Lets go of the runtime; may be called twice."""

@@ -28,6 +28,9 @@ _STEPS = 4.0
 _HEAD = 2**14
 """Tensors that agree in so many elements are taken for equal: exchanging them would change nothing."""
 
+_PART = 2**20
+"""So many elements are worked on at a time."""
+
 Change = tuple[str, str, str, Callable[[], AbstractContextManager[None]]]
 """Kind, where, the change in words, and what makes it."""
 
@@ -59,13 +62,19 @@ class Weight:
         """Number of elements."""
         return int(np.prod(self.shape))
 
-    def read(self) -> Array:
-        """Its elements, flat, in a memory of their own."""
-        return np.fromfile(self.file, self.dtype, self.size, offset=self.offset)
+    def read(self, start: int = 0, count: int | None = None) -> Array:
+        """``count`` of its elements from ``start`` on, flat, in a memory of their own; all of them unless told."""
+        count = self.size - start if count is None else count
+        return np.fromfile(self.file, self.dtype, count, offset=self.offset + start * self.dtype.itemsize)
+
+    def parts(self) -> Iterator[tuple[int, Array]]:
+        """Its elements, so many at a time that a large tensor is never in memory as a whole; where each part begins, and the part."""
+        for start in range(0, self.size, _PART):
+            yield start, self.read(start, min(_PART, self.size - start))
 
     def head(self) -> bytes:
         """Its first elements, to tell it from another."""
-        return np.fromfile(self.file, self.dtype, min(self.size, _HEAD), offset=self.offset).tobytes()
+        return self.read(0, min(self.size, _HEAD)).tobytes()
 
     def write(self, elements: Array, start: int = 0) -> None:
         """Overwrites the elements from ``start`` on."""
@@ -77,7 +86,7 @@ class Weight:
 @contextlib.contextmanager
 def changed(weight: Weight, elements: Array, start: int = 0) -> Iterator[None]:
     """Other elements, from ``start`` on, as long as the context lasts."""
-    before = np.fromfile(weight.file, weight.dtype, len(elements), offset=weight.offset + start * weight.dtype.itemsize)
+    before = weight.read(start, len(elements))
     weight.write(elements, start)
     try:
         yield
@@ -88,17 +97,24 @@ def changed(weight: Weight, elements: Array, start: int = 0) -> Iterator[None]:
 @contextlib.contextmanager
 def scaled(weight: Weight, factor: float) -> Iterator[None]:
     """The whole tensor times ``factor``."""
-    with changed(weight, (weight.read().astype(np.float64) * factor).astype(weight.dtype)):
+    before = weight.read()
+    try:
+        for start, part in weight.parts():
+            weight.write((part.astype(np.float64) * factor).astype(weight.dtype), start)
         yield
+    finally:
+        weight.write(before)
 
 
 @contextlib.contextmanager
 def element_changed(weight: Weight, index: int, amount: float) -> Iterator[None]:
     """One element moved by ``amount`` times the tensor's largest magnitude (times 1 for a tensor of zeros)."""
-    elements = weight.read().astype(np.float64)
-    finite = np.abs(elements[np.isfinite(elements)])
-    scale = float(finite.max(initial=0.0)) or 1.0
-    with changed(weight, np.array([elements[index] + amount * scale]).astype(weight.dtype), index):
+    scale = 0.0
+    for _, part in weight.parts():
+        sizes = np.abs(part.astype(np.float64))
+        scale = max(scale, float(sizes[np.isfinite(sizes)].max(initial=0.0)))
+    element = weight.read(index, 1).astype(np.float64)
+    with changed(weight, (element + amount * (scale or 1.0)).astype(weight.dtype), index):
         yield
 
 

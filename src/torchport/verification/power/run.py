@@ -128,6 +128,7 @@ def _measure(
 
 
 def _judged(judge: Judge, mutation: Mutation, witnesses: Sequence[Case]) -> Mutant:
+    judge.rest()
     with mutation.made() as paths:
         finding = judge.finding(paths)
         if finding is not None:
@@ -152,6 +153,7 @@ def _smallest(judge: Judge, workshop: Workshop, classes: int, choice: random.Ran
         weight = choice.choice([weight for weight in by_role[role] if any(weight.head())] or by_role[role])
 
         def noticed(change: AbstractContextManager[None]) -> bool:
+            judge.rest()
             with change:
                 return judge.finding(workshop.unchanged) is not None
 
