@@ -27,7 +27,6 @@ KNOWN_MISSED = {
     "seeded-noise": "other draws in double precision are taken for rounding noise",
     "initialised-by-data": "the reference keeps what its first run left behind",
     "saturated-in-half": "no input is large enough to tell",
-    "relu-six": "no input is large enough to tell",
     "bucketed-length": "a size read as a Python number is compared as one, beyond the sizes that were tried",
     "loop-every-hundred": "a size read as a Python number counts rounds, beyond the sizes that were tried",
     "table-row-changed": "no input is as long as the table",
