@@ -198,6 +198,17 @@ def test_large_and_external_weights_are_taken_apart_and_still_prove(tmp_path):
     assert digest(outside.paths) == data
 
 
+def test_weights_that_are_inputs_are_not_mutated_and_the_note_says_so(tmp_path):
+    example = (torch.randn(3, 6, 5), torch.randn(3, 6, 5))
+    types = {"input_types": TYPES["inputs"], "output_types": TYPES["outputs"]}
+    result = torchport.export(Net().eval(), tmp_path / "m.onnx", input_example=example, power=12, export_params=False, **types)
+    power = result.proof.power
+    assert power.notes == ("the file holds no weights: its graph alone was mutated",)
+    assert power.smallest == ()
+    assert not {mutant.kind for mutant in power.mutants} & WEIGHTS
+    assert power.kill_rate == 1
+
+
 def test_a_format_without_mutations_says_so(made):
     one = made(".onnx")
     foreign = dataclasses.replace(one.artifact, format="foreign")

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from torchport._registry import Registry
 from torchport.verification._records import Array
@@ -60,13 +60,7 @@ class Mutation:
 
 
 class Workshop(ABC):
-    """The mutations of one artifact. An author writes the three methods; weights are changed in place by their ranges of bytes.
-
-    Attributes:
-        left_out: What of the format's graphs is not mutated, in words.
-    """
-
-    left_out: ClassVar[tuple[str, ...]] = ()
+    """The mutations of one artifact. An author writes the three methods; weights are changed in place by their ranges of bytes."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
