@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchport import NeuralType
+from torchport import Axis, NeuralType
 from torchport.types import EncodedRepresentation, TokenIndex
 from zoo._registry import fault
 from zoo.tampered import edit_weights
@@ -204,8 +204,8 @@ class RefusedThenSlow:
             return torch.where(torch.ones_like(x[0, :, 0]).sum() <= 400, x.cumsum(1), x.flip(1).cumsum(1))
 
 
-_IDS = {"ids": NeuralType(("B", "T"), TokenIndex(num_classes=1000))}
-_EMBEDDED = {"y": NeuralType(("B", "T", "D"), EncodedRepresentation())}
+_IDS = {"ids": NeuralType((Axis("batch"), Axis("time")), TokenIndex(num_classes=1000))}
+_EMBEDDED = {"y": NeuralType((Axis("batch"), Axis("time"), Axis(size=4)), EncodedRepresentation())}
 
 
 class _Tokens:
