@@ -30,7 +30,7 @@ def test_the_reference_answers_the_covering_sizes_with_the_example_first(bench):
     reference = bench(Of(lambda x: x.sum(1)), X, Y, SIZES).reference()
     assert reference.cases[0].label == "example"
     assert reference.cases[0].sizes == SIZES
-    assert {case.sizes["batch"] for case in reference.cases} == {1, 2, 3, 5}
+    assert {case.sizes["batch"] for case in reference.cases} >= {1, 2, 3, 5}
     assert len(reference.cases) >= 9
     assert reference.notes == ()
     assert all(case.outputs["y"].shape == (case.sizes["batch"], case.sizes["time"]) for case in reference.cases)

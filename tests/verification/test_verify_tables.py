@@ -64,11 +64,11 @@ def test_the_end_of_an_embedding_of_positions_is_found_in_frames(bench):
 def test_a_table_that_the_model_makes_longer_is_tried_past_its_end(bench):
     model = bench(Growing(200), X, Y, SIZES)
     reference = model.reference()
-    assert max(case.sizes["time"] for case in reference.cases) == 201
+    assert {200, 201} <= {case.sizes["time"] for case in reference.cases}
     assert reference.ranges == {}
     proof = model.proof()
     assert not proof.ok
-    assert {finding.sizes["time"] for finding in proof.findings} == {201}
+    assert min(finding.sizes["time"] for finding in proof.findings) == 201
     assert "`while table.shape[1] < x.shape[2]:`) decides by a size" in proof.findings[0].cause
 
 

@@ -13,22 +13,7 @@ from zoo._judge import differs, judge, mixes_rows
 from zoo._trials import try_fault, try_twin
 
 KNOWN_MISSED = {
-    "softmax-over-batch": "a row's dependence on its neighbours is not reported",
-    "scaled-by-the-batch": "a row's dependence on its neighbours is not reported",
-    "compared-with-the-first": "a row's dependence on its neighbours is not reported",
-    "batch-statistics": "a row's dependence on its neighbours is not reported",
-    "recurrence-over-the-batch": "a row's dependence on its neighbours is not reported",
-    "quantised-by-the-batch": "a row's dependence on its neighbours is not reported",
-    "numbered-by-the-batch": "a row's dependence on its neighbours is not reported",
-    "sorted-and-left-so": "a row's dependence on its neighbours is not reported",
-    "batch-norm-left-in-training": "a row's dependence on its neighbours is not reported",
-    "missing-padding-mask": "a row's dependence on its padding is not reported",
-    "largest-over-padding": "a row's dependence on its padding is not reported",
-    "seeded-noise": "other draws in double precision are taken for rounding noise",
     "initialised-by-data": "the reference keeps what its first run left behind",
-    "saturated-in-half": "no input is large enough to tell",
-    "bucketed-length": "a size read as a Python number is compared as one, beyond the sizes that were tried",
-    "loop-every-hundred": "a size read as a Python number counts rounds, beyond the sizes that were tried",
     "split-in-chunks": "torch.export assumes that one chunk is enough, and no input is longer than it",
     "table-row-changed": "no input is as long as the table",
 }

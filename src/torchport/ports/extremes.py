@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 __all__ = ["EXTREMES", "Extreme", "drive_floats", "drive_index", "row_fill"]
 
 Extreme = Literal["zeros", "large", "negative", "constant", "empty"]
-"""``zeros``: zeros, the first index, full rows. ``large``: a thousand times the usual magnitude, the last index, short rows. ``negative``:
+"""``zeros``: zeros, the first index, full rows. ``large``: 100,000 times the usual magnitude, the last index, short rows. ``negative``:
 no positive number. ``constant``: one number everywhere, full rows. ``empty``: as usual, but the last row of a mask counts nothing."""
 
 EXTREMES: tuple[Extreme, ...] = get_args(Extreme)
 
-_LARGE = 1000.0
+_LARGE = 1e5
 _LARGE_HALF = 30.0
 """For float16, whose numbers end at 65504."""
 

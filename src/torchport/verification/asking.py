@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torchport.verification.noise import Call
 from torchport.verification.runtimes._base import shortened
 from torchport.verification.tables import Table, TableWatch, fails_early
 
-__all__ = ["Asker", "Settled", "smallest_batch", "with_symbol"]
+__all__ = ["Asker", "Settled", "affordable", "moved", "narrowed", "smallest_batch", "with_symbol"]
 
 
 class Asker:
@@ -143,3 +144,62 @@ def smallest_batch(settled: Settled) -> dict[str, int]:
 def with_symbol(signature: Signature, symbol: str, **changes: Any) -> Signature:
     """The signature with other constraints on every axis of one symbol."""
     return signature.map_axes(lambda _, __, axis: dataclasses.replace(axis, **changes) if axis.dynamic and axis.name == symbol else axis)
+
+
+_SECONDS = 5.0
+"""A size whose run would take longer, by a straight line through the traced one's time, is not tried…"""
+
+_SQUARED_SECONDS = 100.0
+"""… nor one that would take longer by a parabola, as attention does."""
+
+_NEAR = 8.0
+"""Up to so many times the example's elements a size is always tried."""
+
+
+def affordable(asker: Asker, settled: Settled, sizes: Mapping[str, int], *, share: float = 1.0) -> bool:
+    """Whether a run at ``sizes`` is worth its time.
+
+    Args:
+        asker: Knows how long the runs took.
+        settled: Knows the traced sizes.
+        sizes: The sizes in question.
+        share: Of the time that a run may take at most; below 1, sizes near the traced ones have to be cheap, too.
+    """
+    if share == 1.0 and prod(size / settled.traced[name] for name, size in sizes.items()) <= _NEAR:
+        return True
+    known = [(prod(dict(key).values()), seconds) for key, seconds in asker.seconds.items() if key]
+    elements, seconds = max(known, default=(1, 0.0))
+    relative = prod(sizes.values()) / max(1, elements)
+    return seconds * relative <= share * _SECONDS and seconds * relative**2 <= share * _SQUARED_SECONDS
+
+
+def moved(base: Mapping[str, int], sizes: Mapping[str, int]) -> str:
+    """The symbol whose size differs."""
+    return next(name for name in sizes if sizes[name] != base[name])
+
+
+def narrowed(asker: Asker, settled: Settled, base: Mapping[str, int], sizes: Mapping[str, int], refusal: Refusal) -> bool:
+    """Ends the range of the symbol before the size that the model refuses, by bisection from those that it answers."""
+    name = moved(base, sizes)
+    axis = settled.signature.symbols[name]
+    step = axis.multiple_of
+    answered = [case.sizes[name] for case in settled.cases] + [settled.traced[name]]
+    upward = sizes[name] > max(answered)
+    if not upward and sizes[name] >= min(answered):
+        return False
+    inside, outside = (max(answered) // step, sizes[name] // step) if upward else (min(answered) // step, sizes[name] // step)
+    nearest = outside - 1 if upward else outside + 1
+    middle = nearest  # the threshold is known to one or two
+    while abs(outside - inside) > 1:
+        answer = asker.ask(settled.signature, {**base, name: middle * step})
+        if isinstance(answer, Case):
+            inside = middle
+        else:
+            outside, refusal = middle, answer
+        middle = (inside + outside) // 2
+    low, high = (axis.min, inside * step) if upward else (inside * step, axis.max)
+    settled.signature = with_symbol(settled.signature, name, min=low, max=high)
+    settled.ranges[name] = (low, high)
+    settled.refusals.append(refusal)
+    settled.notes.append(f"{name}: {low} to {high}" if high is not None else f"{name}: {low} or more")
+    return True

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchport.errors import RuntimeFailure
+from torchport.ports.extremes import EXTREMES
 from torchport.verification._records import Array, Case, CaseResult
 from torchport.verification.causes.eager import Step, Watched, watch
 from torchport.verification.causes.fingerprints import Shelf, fingerprint
@@ -80,16 +81,17 @@ class Cause:
 
 
 def failing_cases(results: Sequence[CaseResult], cases: Sequence[Case]) -> list[tuple[Case, CaseResult]]:
-    """The failing cases, first the one that tells most for the least work: no size is 1, it is answered, it is small."""
+    """The failing cases, first the one that tells most for the least work: usual values, no size is 1, it is answered, it is small."""
     by_sizes = {(tuple(case.sizes.items()), case.label): case for case in cases}
     failing = [
         (case, result) for result in results if result.findings and (case := by_sizes.get((tuple(result.sizes.items()), result.label)))
     ]
 
-    def cost(pair: tuple[Case, CaseResult]) -> tuple[bool, bool, int]:
+    def cost(pair: tuple[Case, CaseResult]) -> tuple[bool, bool, bool, int]:
         case, result = pair
         refused = any(finding.kind == "runtime" for finding in result.findings)
-        return any(size < 2 for size in case.sizes.values()), refused, sum(array.size for array in case.inputs.values())
+        small = any(size < 2 for size in case.sizes.values())
+        return case.label in EXTREMES, small, refused, sum(array.size for array in case.inputs.values())
 
     return sorted(failing, key=cost)
 

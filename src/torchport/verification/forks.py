@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Decision", "Fork", "ForkWatch", "Log", "Sizes", "forks", "lines_both_ways", "lines_turned", "next_sizes"]
+__all__ = ["Decision", "Fork", "ForkWatch", "Log", "Sizes", "forks", "lines_both_ways", "lines_turned", "next_sizes", "sizes_are_lost"]
 
 Sizes = tuple[tuple[str, int], ...]
 """Symbol and size, for use as a key."""
@@ -32,10 +32,14 @@ _SHAPE = torch.Tensor.shape
 _HERE = str(Path(__file__).parent)
 """Calls above this room are the same for no two runs."""
 
+_TORCH = str(Path(torch.__file__).parent)
 _PORTS = str(Path(__file__).parents[1] / "ports")
 
 _LARGEST_FACTOR = 4096
 """A remainder by more than this is tried at no other size: the sizes that flip it would be far apart."""
+
+_LOST: tuple[Any, ...] = ("", 0, (), None)
+"""Where a size that becomes a plain number is noted: what that number is compared with is not seen."""
 
 _LIMITS = 4
 """A line that compares with more numbers than this is a loop: one decision, not many."""
@@ -149,7 +153,9 @@ class _Real(_Noted, float):
 
 
 def _plain(value: Any) -> Any:
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) else float(value) if isinstance(value, float) else value
+    if isinstance(value, _Size):
+        return int.__int__(value)
+    return float.__float__(value) if isinstance(value, _Real) else value
 
 
 def _parent(value: Any) -> type:
@@ -161,11 +167,11 @@ def _arithmetic(name: str) -> Callable[..., Any]:
         kind = _parent(self)
         plain = getattr(kind, name)(self, *others)
         if plain is NotImplemented and others and type(others[0]) in (float, _Real):
-            plain = getattr(float, name)(float(self), float(others[0]))
+            plain = getattr(float, name)(float(_plain(self)), float(_plain(others[0])))
         noted = [self, *(one for one in others if isinstance(one, _Noted))]
         factors, divisors = _united("_factors", noted), _united("_divisors", noted)
         if name in ("__mod__", "__floordiv__") and type(others[0]) in (int, _Size) and 1 < others[0] <= _LARGEST_FACTOR:
-            taken = frozenset({int(others[0])})
+            taken = frozenset({_plain(others[0])})
             factors, divisors = (factors | taken, divisors) if name == "__mod__" else (factors, divisors | taken)
         if type(plain) is int:
             return _Size.of(plain, self._log, factors, divisors)
@@ -188,8 +194,18 @@ def _comparison(name: str) -> Callable[..., Any]:
         if not isinstance(other, (int, float)) or isinstance(other, bool):
             return getattr(_parent(self), name)(self, other)
         outcome = bool(compare(_plain(self), _plain(other)))
-        _note(self, float(self) - float(other), outcome, other)
+        _note(self, float(_plain(self)) - float(_plain(other)), outcome, other)
         return outcome
+
+    method.__name__ = name
+    return method
+
+
+def _conversion(name: str) -> Callable[..., Any]:
+    def method(self: Any) -> Any:
+        if not sys._getframe(1).f_code.co_filename.startswith(_TORCH):
+            self._log[_LOST].append(Decision(0.0, True))
+        return getattr(_parent(self), name)(self)
 
     method.__name__ = name
     return method
@@ -197,7 +213,7 @@ def _comparison(name: str) -> Callable[..., Any]:
 
 def _truth(self: Any) -> bool:
     outcome = bool(_plain(self) != 0)
-    _note(self, float(self), outcome, 0)
+    _note(self, float(_plain(self)), outcome, 0)
     return outcome
 
 
@@ -230,6 +246,9 @@ for _name in ("__lshift__", "__rshift__", "__and__", "__or__", "__xor__"):
 for _name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):
     for _class in (_Size, _Real):
         setattr(_class, _name, _comparison(_name))
+for _name in ("__int__", "__float__"):
+    for _class in (_Size, _Real):
+        setattr(_class, _name, _conversion(_name))
 for _class in (_Size, _Real):
     setattr(_class, "__bool__", _truth)  # noqa: B010 - mypy would call an assignment a wrong override
 
@@ -264,12 +283,18 @@ def forks(seen: Mapping[Sizes, Log]) -> list[Fork]:
     return kept
 
 
+def sizes_are_lost(seen: Mapping[Sizes, Log]) -> bool:
+    """Whether the model makes plain numbers of sizes (``int(x.shape[1])``): its decisions on them are not among those noted."""
+    return any(_LOST in decisions for decisions in seen.values())
+
+
 def lines_both_ways(seen: Mapping[Sizes, Log]) -> frozenset[tuple[str, int]]:
     """File and line of the decisions that went both ways over the sizes that were tried, each use of the line by itself."""
     outcomes: dict[tuple[Any, ...], set[bool]] = defaultdict(set)
     for decisions in seen.values():
         for site, found in decisions.items():
             outcomes[site].update(one.outcome for one in found)
+    outcomes.pop(_LOST, None)
     one_way = {(site[0], site[1]) for site, both in outcomes.items() if len(both) == 1}
     return frozenset((site[0], site[1]) for site in outcomes) - one_way
 
@@ -305,7 +330,8 @@ def next_sizes(fork: Fork, base: Mapping[str, int], steps: Mapping[str, int]) ->
             down, up = math.floor(crossing / step) * step, math.ceil(crossing / step) * step
             above = [up + divisor * step for divisor in sorted(fork.divisors)]
             below = [down - divisor * step for divisor in sorted(fork.divisors)]
-            for size in dict.fromkeys((up, *above, down, *below, up + step, down - step)):
+            beyond, before = (*above, up, up + step), (*below, down, down - step)
+            for size in dict.fromkeys((*beyond, *before) if crossing >= base[symbol] else (*before, *beyond)):
                 if size >= 1:
                     yield {**base, symbol: size}
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 
 import torch
 
 from torchport.ports import AxisKind
-from torchport.verification._records import Case, Refusal, sizes_text
-from torchport.verification.asking import Asker, Settled, smallest_batch, with_symbol
+from torchport.verification._records import Refusal, sizes_text
+from torchport.verification.asking import Asker, Settled, affordable, moved, narrowed, smallest_batch, with_symbol
 from torchport.verification.forks import Fork, Sizes, forks, next_sizes
 
 __all__ = ["settle_forks"]
@@ -22,15 +21,6 @@ _ASKS = 5
 
 _ALL_ASKS = 40
 """So many sizes are tried for all decisions together."""
-
-_SECONDS = 5.0
-"""A size whose run would take longer, by a straight line through the traced one's time, is not tried…"""
-
-_SQUARED_SECONDS = 100.0
-"""… nor one that would take longer by a parabola, as attention does."""
-
-_NEAR = 8.0
-"""Up to so many times the example's elements a size is always tried."""
 
 
 def settle_forks(asker: Asker, settled: Settled) -> None:
@@ -58,13 +48,13 @@ def _settle(asker: Asker, settled: Settled, fork: Fork) -> int:
         sizes = next((one for one in _allowed(settled, fork, base) if one not in tried), None)
         if sizes is None:
             break
-        if not _affordable(asker, settled, sizes):
+        if not affordable(asker, settled, sizes):
             _end_before(settled, fork, base, sizes)
             break
         tried.append(sizes)
         answer = asker.ask(settled.signature, sizes)
         if isinstance(answer, Refusal):
-            if _narrowed(asker, settled, base, sizes, answer):
+            if narrowed(asker, settled, base, sizes, answer):
                 break
         elif fork.turns(asker.decided[_key(sizes)]):
             if all(case.sizes != answer.sizes for case in settled.cases):
@@ -86,27 +76,13 @@ def _allowed(settled: Settled, fork: Fork, base: Mapping[str, int]) -> list[dict
     return [sizes for sizes in next_sizes(fork, base, steps) if all(symbols[name].allows(size) for name, size in sizes.items())]
 
 
-def _affordable(asker: Asker, settled: Settled, sizes: Mapping[str, int]) -> bool:
-    growth = prod(size / settled.traced[name] for name, size in sizes.items())
-    if growth <= _NEAR:
-        return True
-    known = [(prod(dict(key).values()), seconds) for key, seconds in asker.seconds.items() if key]
-    elements, seconds = max(known, default=(1, 0.0))
-    relative = prod(sizes.values()) / max(1, elements)
-    return seconds * relative <= _SECONDS and seconds * relative**2 <= _SQUARED_SECONDS
-
-
-def _moved(base: Mapping[str, int], sizes: Mapping[str, int]) -> str:
-    return next(name for name in sizes if sizes[name] != base[name])
-
-
 def _where(fork: Fork) -> str:
     return f"{Path(fork.file).name}:{fork.line}"
 
 
 def _end_before(settled: Settled, fork: Fork, base: Mapping[str, int], sizes: Mapping[str, int]) -> None:
     """The sizes that were not tried are not promised."""
-    name = _moved(base, sizes)
+    name = moved(base, sizes)
     axis = settled.signature.symbols[name]
     largest = max((case.sizes[name] for case in settled.cases), default=base[name])
     margin = 3 * axis.multiple_of
@@ -119,30 +95,3 @@ def _end_before(settled: Settled, fork: Fork, base: Mapping[str, int], sizes: Ma
     settled.signature = with_symbol(settled.signature, name, max=last)
     settled.ranges[name] = (axis.min, last)
     settled.notes.append(f"{name}: {axis.min} to {last}; past it {_where(fork)} decides otherwise, which is too large to be tried")
-
-
-def _narrowed(asker: Asker, settled: Settled, base: Mapping[str, int], sizes: Mapping[str, int], refusal: Refusal) -> bool:
-    """Ends the range of the symbol before the size that the model refuses, by bisection from those that it answers."""
-    name = _moved(base, sizes)
-    axis = settled.signature.symbols[name]
-    step = axis.multiple_of
-    answered = [case.sizes[name] for case in settled.cases] + [settled.traced[name]]
-    upward = sizes[name] > max(answered)
-    if not upward and sizes[name] >= min(answered):
-        return False
-    inside, outside = (max(answered) // step, sizes[name] // step) if upward else (min(answered) // step, sizes[name] // step)
-    nearest = outside - 1 if upward else outside + 1
-    middle = nearest  # the threshold is known to one or two
-    while abs(outside - inside) > 1:
-        answer = asker.ask(settled.signature, {**base, name: middle * step})
-        if isinstance(answer, Case):
-            inside = middle
-        else:
-            outside, refusal = middle, answer
-        middle = (inside + outside) // 2
-    low, high = (axis.min, inside * step) if upward else (inside * step, axis.max)
-    settled.signature = with_symbol(settled.signature, name, min=low, max=high)
-    settled.ranges[name] = (low, high)
-    settled.refusals.append(refusal)
-    settled.notes.append(f"{name}: {low} to {high}" if high is not None else f"{name}: {low} or more")
-    return True

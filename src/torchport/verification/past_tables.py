@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torchport.verification._records import Case, Refusal
-from torchport.verification.asking import Asker, Settled, smallest_batch, with_symbol
+from torchport.verification.asking import Asker, Settled, affordable, smallest_batch, with_symbol
 from torchport.verification.tables import Table, ends_of_tables
 
 __all__ = ["settle_tables"]
 
 _FAR = 8
 """A size past a table is run in full when it is at most so many times the traced one; beyond, the table is reported."""
+
+
+_SHARE = 0.2
+"""Of the time that a run past a known threshold may take, for a run that uses a table as a whole."""
 
 
 def settle_tables(asker: Asker, settled: Settled) -> None:
@@ -36,6 +40,10 @@ def settle_tables(asker: Asker, settled: Settled) -> None:
             settled.notes.append(f"weak: a table of {table.rows} rows ends at {name} {last}; the artifact was not tried past it")
         elif isinstance(answer := asker.ask(settled.signature, {**others, name: last + step}), Case):
             settled.cases.append(answer)
+        if axis.allows(last) and affordable(asker, settled, {**others, name: last}, share=_SHARE):
+            answer = asker.ask(settled.signature, {**others, name: last})  # every row of the table is used once
+            if isinstance(answer, Case) and all(case.sizes != answer.sizes for case in settled.cases):
+                settled.cases.append(answer)
 
 
 def _last_before(asker: Asker, settled: Settled, table: Table, others: Mapping[str, int], refusal: Refusal) -> tuple[int, Refusal]:

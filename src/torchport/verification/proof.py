@@ -20,6 +20,7 @@ from torchport.verification.axes import check_ports, onnx_ports
 from torchport.verification.cause import Cause, find_cause
 from torchport.verification.comparison import Difference, compare, is_exact
 from torchport.verification.reference import Reference
+from torchport.verification.rows import INDEPENDENT, rows_of
 from torchport.verification.runtimes import Session, open_artifact, runtime_for
 from torchport.verification.runtimes._base import shortened
 from torchport.verification.second_look import TIE, SecondLook
@@ -51,6 +52,7 @@ class Proof:
         noise_source: ``double`` or ``jitter``.
         ranges: Sizes that hold, where they are fewer than declared.
         merged: Symbols that turned out equal.
+        rows: Output to ``independent``, or to what a row's answer depends on; empty where no axis is a batch.
         notes: What weakens the proof, and what was allowed.
         cpu_seconds: CPU time of this process.
         power: What it would have noticed, where that was asked for.
@@ -66,6 +68,7 @@ class Proof:
     noise_source: str = "double"
     ranges: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     merged: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
     power: Power | None = None
@@ -144,6 +147,7 @@ class Proof:
             "tolerances": {name: _finite(value) for name, value in self.tolerances.items()},
             "ranges": {name: list(limits) for name, limits in self.ranges.items()},
             "merged": dict(self.merged),
+            "rows": dict(self.rows),
             "cases": [_case_dict(case) for case in self.cases],
             "findings": [_finding_dict(finding) for finding in self.findings],
             "cause": None if self.cause is None else self.cause.to_dict(),
@@ -207,6 +211,7 @@ def prove(
         noise_source=reference.noise_source,
         ranges=dict(reference.ranges),
         merged=dict(reference.merged),
+        rows=prover.rows,
         notes=tuple(dict.fromkeys((*weak, *prover.second_look.notes, *prover.notes))),
         cpu_seconds=time.process_time() - start,
         cause=prover.cause,
@@ -225,15 +230,22 @@ class Prover:
         self.results: list[CaseResult] = []
         self.findings: list[Finding] = []
         self.notes: list[str] = []
+        self.rows: dict[str, str] = {}
         self.cause: Cause | None = None
+        self.session: Session | None = None
         self.second_look = self.look_again()
 
     def look_again(self) -> SecondLook:
         """What looks again at a difference."""
-        return SecondLook(self.reference, self.options)
+        return SecondLook(self.reference, self.options, self._again)
+
+    def _again(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        assert self.session is not None
+        return self._answer(self.session, inputs)
 
     def run(self, session: Session) -> None:
         """The file's ports, every case, every refused size, the caller's output."""
+        self.session = session
         if self.options.verify:
             self.findings.extend(self._check_ports(session))
         for index, case in enumerate(self.reference.cases):
@@ -245,6 +257,9 @@ class Prover:
         if self.options.verify:
             self._check_refusals(session)
             self._check_empty_rows(session)
+            if not self.findings:
+                self.rows = rows_of(self._again, self.reference)
+                self.notes.extend(f"rows: output `{name}` {said}" for name, said in self.rows.items() if said != INDEPENDENT)
 
     def _name_decisions(self) -> None:
         """Where the cases that differ are those at which a decision on a size goes another way, that decision is the cause."""

@@ -9,6 +9,7 @@ from torchport.errors import ReferenceRunError
 from torchport.ports import Axis, Signature
 from torchport.verification._records import Case, Refusal, sizes_text
 from torchport.verification.asking import Asker, Settled, smallest_batch, with_symbol
+from torchport.verification.past_far import settle_far
 from torchport.verification.past_forks import settle_forks
 from torchport.verification.past_tables import settle_tables
 from torchport.verification.sizes import cover, levels
@@ -45,6 +46,7 @@ def settle_sizes(asker: Asker, signature: Signature, traced: Mapping[str, int], 
         if not refused:
             settle_tables(asker, settled)
             settle_forks(asker, settled)
+            settle_far(asker, settled)
             return settled
         if not (_merge(asker, settled) or _narrow(asker, settled)):
             break

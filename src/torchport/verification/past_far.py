@@ -1,0 +1,35 @@
+"""Asks the model far past the traced sizes, where that is cheap: what no comparison shows may still change there."""
+
+from __future__ import annotations
+
+from torchport.verification._records import Case
+from torchport.verification.asking import Asker, Settled, affordable, narrowed, smallest_batch
+from torchport.verification.forks import sizes_are_lost
+
+__all__ = ["settle_far"]
+
+_FAR = 10
+_FARTHER = 43
+"""Where the model makes plain numbers of its sizes (``int(x.shape[1])``), what it compares them with is not seen: so many times, too."""
+
+_SHARE = 0.06
+"""Of the time that a run past a known threshold may take: nothing is known to change here."""
+
+
+def settle_far(asker: Asker, settled: Settled) -> None:
+    """Adds a case for each symbol at ten times its traced size and a little more, where that takes a moment only.
+
+    A size that the model refuses ends the range of the symbol.
+    """
+    for name in list(settled.traced):
+        for factor in (_FAR, _FARTHER) if sizes_are_lost(asker.decided) else (_FAR,):
+            base, axis = smallest_batch(settled), settled.signature.symbols[name]
+            size = (factor * settled.traced[name] // axis.multiple_of + 1) * axis.multiple_of
+            sizes = {**base, name: size}
+            if not axis.allows(size) or not affordable(asker, settled, sizes, share=_SHARE):
+                continue
+            answer = asker.ask(settled.signature, sizes)
+            if not isinstance(answer, Case):
+                narrowed(asker, settled, base, sizes, answer)
+            elif all(case.sizes != answer.sizes for case in settled.cases):
+                settled.cases.append(answer)

@@ -1,0 +1,213 @@
+"""Is a row's answer its own? A server puts strangers' rows into one batch: alone, beside others, permuted, padded with anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from torchport.errors import RuntimeFailure
+from torchport.ports import AxisKind, Signature
+from torchport.ports.lengths import is_length_name, nearest_data_port
+from torchport.ports.masks import looks_like_mask, valid_value
+from torchport.verification._records import Array, Case
+from torchport.verification.arrays import to_tensor
+from torchport.verification.comparison import compare
+from torchport.verification.reference import Reference
+
+__all__ = ["INDEPENDENT", "rows_of"]
+
+INDEPENDENT = "independent"
+"""The verdict on an output whose rows are their own."""
+
+_TWICE = 2.0
+"""Two answers of the artifact are each within the tolerance of the model's: they may differ by twice that."""
+
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+
+def rows_of(run: Run, reference: Reference) -> dict[str, str]:
+    """Says of every output whether its rows depend on each other, or on what stands in the padding.
+
+    Args:
+        run: The artifact, proved equal to the model.
+        reference: Its ports, tolerances and cases.
+
+    Returns:
+        Output to ``independent`` or to what its rows depend on, in words; empty where no axis is a batch, or where it cannot be tried.
+    """
+    case = _batched(reference)
+    if case is None:
+        return {}
+    rows = _Rows(run, reference, case)
+    try:
+        whole = run(case.inputs)
+        return {name: rows.verdict(name, whole[name]) for name in reference.signature.outputs if name in whole}
+    except RuntimeFailure:
+        return {}
+
+
+def _batch_axes(signature: Signature, direction: str) -> dict[str, int]:
+    """The batch axis of each port that has one."""
+    found: dict[str, int] = {}
+    for name, port in (signature.inputs if direction == "inputs" else signature.outputs).items():
+        for index, axis in enumerate(port.axes or ()):
+            if axis.dynamic and axis.kind is AxisKind.Batch:
+                found.setdefault(name, index)
+    return found
+
+
+def _batched(reference: Reference) -> Case | None:
+    """The cheapest usual case with several rows, of which none is degenerate."""
+    axes = _batch_axes(reference.signature, "inputs")
+    usual = [case for case in reference.cases if not case.label or case.label == "example"]
+    several = [case for case in usual if axes and all(case.inputs[name].shape[index] > 1 for name, index in axes.items())]
+    if not several:
+        return None
+    return min(several, key=lambda case: (1 in case.sizes.values(), sum(array.size for array in case.inputs.values())))
+
+
+@dataclass
+class _Rows:
+    """One batch, taken apart."""
+
+    run: Run
+    reference: Reference
+    case: Case
+
+    def __post_init__(self) -> None:
+        self.inputs = _batch_axes(self.reference.signature, "inputs")
+        self.outputs = _batch_axes(self.reference.signature, "outputs")
+        self.count = next(self.case.inputs[name].shape[index] for name, index in self.inputs.items())
+        self._alone: dict[int, Mapping[str, Array]] = {}
+        self._others: Mapping[str, Array] | None = None
+        self._turned: Mapping[str, Array] | None = None
+        self.lengths = _lengths(self.reference.signature, self.case.inputs)
+        self._padded: Mapping[str, Array] | None = None
+
+    def verdict(self, name: str, whole: Array) -> str:
+        """What the rows of one output depend on."""
+        if name not in self.outputs:
+            return "one for the whole batch: it has no batch axis"
+        axis = self.outputs[name]
+        if whole.shape[axis] != self.count:
+            return "not one for each row of the inputs"
+        tolerance = _TWICE * self.reference.tolerance(name)
+        last = self.count - 1
+        for row in dict.fromkeys((0, last)):
+            if off := _differs(_row(self.alone(row)[name], axis, 0), _row(whole, axis, row), tolerance):
+                return f"depends on the other rows: alone, a row's answer is another ({off})"
+        if off := _differs(np.flip(self.turned()[name], axis), whole, tolerance):
+            return f"depends on the order of the rows ({off})"
+        if off := _differs(_row(self.beside_others()[name], axis, last), _row(whole, axis, last), tolerance):
+            return f"depends on the other rows: beside others, a row's answer is another ({off})"
+        return self._padding(name, whole, axis, tolerance)
+
+    def alone(self, row: int) -> Mapping[str, Array]:
+        """The answer to a batch of one row."""
+        if row not in self._alone:
+            self._alone[row] = self.run(self._each(lambda array, axis: np.take(array, [row], axis)))
+        return self._alone[row]
+
+    def turned(self) -> Mapping[str, Array]:
+        """The answer to the rows in reverse order."""
+        if self._turned is None:
+            self._turned = self.run(self._each(np.flip))
+        return self._turned
+
+    def beside_others(self) -> Mapping[str, Array]:
+        """The answer where every row but the last is the last one again."""
+        if self._others is None:
+            self._others = self.run(self._each(lambda array, axis: np.take(array, [array.shape[axis] - 1] * array.shape[axis], axis)))
+        return self._others
+
+    def padded(self) -> Mapping[str, Array]:
+        """The answer where other numbers stand past the length of each row."""
+        if self._padded is None:
+            changed = dict(self.case.inputs)
+            for steps, ports in self.lengths:
+                for port, time in ports:
+                    changed[port] = _other_padding(changed[port], self.inputs[port], time, steps)
+            self._padded = self.run(changed)
+        return self._padded
+
+    def _each(self, change: Callable[[Array, int], Array]) -> dict[str, Array]:
+        return {
+            name: np.ascontiguousarray(change(array, self.inputs[name])) if name in self.inputs else array
+            for name, array in self.case.inputs.items()
+        }
+
+    def _padding(self, name: str, whole: Array, axis: int, tolerance: float) -> str:
+        """Whether what stands past a row's length changes the row's answer, up to that length where the answer has a time axis."""
+        for steps, ports in self.lengths:
+            if not ports or int(steps.min()) >= self.case.inputs[ports[0][0]].shape[ports[0][1]]:
+                continue
+            (port, time), *_ = ports
+            padded = self.padded()[name]
+            for row in range(self.count):
+                got, expected = _row(padded, axis, row), _row(whole, axis, row)
+                valid = self._valid(name, axis, (port, time), int(steps[row]))
+                for index, count in valid.items():
+                    got, expected = np.take(got, range(count), index), np.take(expected, range(count), index)
+                if off := _differs(got, expected, tolerance):
+                    return f"depends on the padding: other numbers past a row's length change its answer ({off})"
+        return INDEPENDENT
+
+    def _valid(self, name: str, batch: int, data: tuple[str, int], steps: int) -> dict[int, int]:
+        """How far the time axes of a row's answer count, by their index within the row: those of the data, and those made from it."""
+        signature = self.reference.signature
+        measured = (signature.inputs[data[0]].axes or ())[data[1]].name
+        others = {axis.name for port in signature.inputs.values() for axis in port.axes or () if axis.dynamic} - {measured}
+        full = self.case.inputs[data[0]].shape[data[1]]
+        return {
+            index - (index > batch): steps * self.case.outputs[name].shape[index] // full
+            for index, axis in enumerate(signature.outputs[name].axes or ())
+            if index != batch and axis.dynamic and axis.name not in others
+        }
+
+
+def _row(array: Array, axis: int, row: int) -> Array:
+    return np.asarray(np.take(array, row, axis))
+
+
+def _differs(got: Array, expected: Array, tolerance: float) -> str:
+    """How the numbers that both have differ: an answer alone may be shorter, where the longest row decides how long answers are."""
+    if got.ndim != expected.ndim:
+        return "another rank"
+    common = tuple(slice(0, min(a, b)) for a, b in zip(got.shape, expected.shape, strict=True))
+    found = compare(expected[common], got[common], tolerance)
+    if found.kind is None:
+        return ""
+    return f"off by {found.error:.1e} of its scale" if np.isfinite(found.error) else f"{found.got} for {found.expected}"
+
+
+def _lengths(signature: Signature, inputs: Mapping[str, Array]) -> list[tuple[Array, list[tuple[str, int]]]]:
+    """The lengths of the rows, and the ports with the time axis that they count."""
+    found: list[tuple[Array, list[tuple[str, int]]]] = []
+    for name, array in inputs.items():
+        port = signature.inputs[name]
+        steps: Array | None = None
+        if port.element.values == "length" or (not port.typed and is_length_name(name) and array.ndim == 1 and array.dtype.kind == "i"):
+            steps = array if array.ndim == 1 and array.dtype.kind == "i" else None
+        elif array.ndim == 2 and (port.element.values == "mask" or (not port.typed and looks_like_mask(to_tensor(array), name))):
+            steps = (array == valid_value(to_tensor(array))[0]).sum(1)
+        if steps is None:
+            continue
+        measured = signature.length_of(name) or nearest_data_port(dict(signature.inputs), name)
+        if measured is None or measured[0] == name:
+            continue
+        data, time = measured
+        size = inputs[data].shape[time]
+        if inputs[data].dtype.kind in "fc" and int(steps.min()) > 0 and int(steps.max()) <= size and len(steps) == inputs[data].shape[0]:
+            found.append((steps, [(data, time)]))
+    return found
+
+
+def _other_padding(array: Array, batch: int, time: int, steps: Array) -> Array:
+    """The array with other numbers past each row's length."""
+    changed = np.moveaxis(array.copy(), (batch, time), (0, 1))
+    for row, count in enumerate(steps):
+        beyond = changed[row, int(count) :]
+        changed[row, int(count) :] = 1.0 - 2.0 * beyond
+    return np.ascontiguousarray(np.moveaxis(changed, (0, 1), (batch, time)))
