@@ -47,6 +47,10 @@ class ExportOptions:
     """Accept another index where two scores tie."""
     power: bool | int = False
     """Also measure what the proof would notice, with so many mutants of the artifact; ``True`` makes 40."""
+    debug_map: str | os.PathLike[str] | None = None
+    """Also write this JSON file: the module, source file and line of every node of the artifact."""
+    reproduction: str | os.PathLike[str] | None = None
+    """Where a proof fails, write a small reproduction of the first wrong node into this directory."""
     prepare_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Further keywords: they reach ``_prepare_for_export``."""
 
@@ -110,6 +114,10 @@ def _check_kinds(options: ExportOptions) -> None:
             found=options.check_trace,
             expected="True, False or [example, …]",
         )
+    for name in ("debug_map", "reproduction"):
+        path = getattr(options, name)
+        if path is not None and not isinstance(path, (str, os.PathLike)):
+            raise OptionError(f"{name} is a path", where=name, found=type(path).__qualname__, expected="a str or a pathlib.Path")
     check_power(options.power)
     if options.power and not options.verify:
         raise OptionError("power is that of the proof, which verify=False leaves out", where="power", found=options.power, expected="False")

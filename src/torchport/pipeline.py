@@ -19,7 +19,7 @@ from torchport._options import ExportOptions, read_options, signature_of_export
 from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of, witnesses_of
 from torchport._version import __version__
 from torchport.capture import Captured, Failure, advice_on, asked_opset, is_only_a_check, strategies
-from torchport.emit import Artifact, Format, commit_all, format_for, formats, keep_rejected, staging
+from torchport.emit import Artifact, Format, Staging, commit_all, format_for, formats, keep_rejected, staging, write_debug_map
 from torchport.errors import CaptureError, FrozenDecisionError, OptionError, ProofError, TorchportError
 from torchport.integrations import integration_for
 from torchport.ports.calling import FlatCall
@@ -112,6 +112,7 @@ def export(
         subjects: list[Subject] = []
         parts: list[Exported] = []
         pending = []
+        maps: list[tuple[Staging, tuple[Path, ...]]] = []
         watches = [_Watch(announce) for _ in subnets]
         for place, ((name, part), watch) in enumerate(zip(subnets, watches, strict=True)):
             if part is not module:
@@ -135,17 +136,29 @@ def export(
             stage = files.enter_context(staging(own.output, overwrite=options.overwrite))
             pending.append(stage)
             parts.append(_export_one(name, subject, own, format, stage.directory, watch, family))
+            if options.debug_map is not None:
+                maps.append(_debug_map(_subnet_path(Path(options.debug_map), name), parts[-1].artifact, options, files))
         found.close()  # a model that cannot be put back is an error: nothing is handed over then
-        finals = commit_all(pending, [part.artifact.paths for part in parts])
+        finals = commit_all(
+            [*pending, *(stage for stage, _ in maps)], [*(part.artifact.paths for part in parts), *(paths for _, paths in maps)]
+        )
     return ExportResult(
         tuple(
             dataclasses.replace(part, artifact=dataclasses.replace(part.artifact, paths=tuple(paths)))
-            for part, paths in zip(parts, finals, strict=True)
+            for part, paths in zip(parts, finals, strict=False)
         )
     )
 
 
 export.__signature__ = signature_of_export(export)  # type: ignore[attr-defined]  # what inspect reads; the options say it once
+
+
+def _debug_map(path: Path, artifact: Artifact, options: ExportOptions, files: contextlib.ExitStack) -> tuple[Staging, tuple[Path, ...]]:
+    """The debug map of an artifact, staged beside its own place."""
+    stage = files.enter_context(staging(path, overwrite=options.overwrite))
+    staged = stage.directory / path.name
+    write_debug_map(staged, artifact.path, artifact.strategy, artifact.digests, artifact.origins)
+    return stage, (staged,)
 
 
 def _silent(_: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 from prepared_by_hand import Tiny, options, tiny, tiny_feed
 
+import torchport
 from torchport.capture import Captured, strategies
 from torchport.emit import formats, read_metadata
 
@@ -110,6 +112,38 @@ def test_the_same_model_gives_the_same_bytes_again_in_one_process(written, forma
     assert again.digests == written(format, strategy).digests
 
 
+@pytest.mark.parametrize(("format", "strategy"), PAIRS)
+def test_no_clock_is_in_the_file(written, format, strategy):
+    path = written(format, strategy).path
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert f"{datetime.datetime.now(datetime.UTC).year}-".encode() not in content(path)
+
+
+class Inner(torch.nn.Module):
+    def forward(self, x):
+        return x + torch.arange(x.shape[1])[:, None]
+
+
+class Outer(torch.nn.Module):
+    """Two classes of one source file, with several temporaries in each of their methods."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Inner()
+
+    def forward(self, x):
+        return torch.relu(self.inner(x).reshape(x.shape[0], -1)).sum(1)
+
+
+def test_a_model_of_several_classes_gives_the_same_bytes_however_often_it_was_exported(tmp_path):
+    types = {"input_types": {"x": "batch time 4"}, "output_types": {"y": "batch"}}
+    model = Outer()
+    files = [torchport.export(model, tmp_path / f"{place}.ts", verify=False, **types).path for place in range(2)]
+    assert content(files[0]) == content(files[1])
+
+
 _EXPORT = """
 import sys
 from pathlib import Path
@@ -117,6 +151,9 @@ sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import torch
 from test_emit_contract import PAIRS, write
 if sys.argv[4] == "busy":
+    import time
+    ahead = time.time() + 1e7
+    time.time = lambda: ahead
     torch.jit.script(torch.nn.Linear(2, 2)), torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2))
 for format, strategy in PAIRS:
     folder = Path(sys.argv[3]) / f"{format}-{strategy}"
@@ -125,7 +162,7 @@ for format, strategy in PAIRS:
 """
 
 
-def test_two_folders_and_two_hash_seeds_give_the_same_bytes(tmp_path):
+def test_two_folders_two_hash_seeds_and_two_clocks_give_the_same_bytes(tmp_path):
     here = Path(__file__).parent
     runs = []
     for seed, folder, history in (("1", tmp_path / "a", "fresh"), ("2", tmp_path / "elsewhere" / "deep", "busy")):

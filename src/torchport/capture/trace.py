@@ -67,7 +67,8 @@ def _onnx(prepared: Prepared, options: ExportOptions, witness: Witness) -> ir.Mo
             },
             opset_version=min(asked_opset(options.onnx_opset_version), TRACE_MAX_OPSET),
             training=torch.onnx.TrainingMode.PRESERVE if training else torch.onnx.TrainingMode.EVAL,
-            verbose=options.verbose,
+            # Only then the exporter keeps, beside each node, the source lines that it comes from.
+            verbose=options.verbose or options.debug_map is not None,
         )
     model = ir.from_proto(onnx.load_from_string(buffer.getvalue()))
     bind_weights(model, named_tensors(module), {private["in", name] for name in signature.inputs})

@@ -113,6 +113,14 @@ def export(
     keep_rejected: Annotated[
         bool, typer.Option("--keep-rejected", help="Leave an artifact that failed as OUT.rejected.", rich_help_panel=_PROOF)
     ] = False,
+    debug_map: Annotated[
+        Path | None,
+        typer.Option("--debug-map", metavar="FILE", help="Also write the source line of every node, as JSON.", rich_help_panel=_FORMAT),
+    ] = None,
+    reproduction: Annotated[
+        Path | None,
+        typer.Option("--reproduction", metavar="DIR", help="Where the proof fails, write a small reproduction.", rich_help_panel=_PROOF),
+    ] = None,
     strategy: Annotated[str, typer.Option(help="auto, or the one to use: trace, torch_export, script.", rich_help_panel=_FORMAT)] = "auto",
     try_script: Annotated[bool, typer.Option("--try-script", help="TorchScript: script first.", rich_help_panel=_FORMAT)] = False,
     onnx_opset_version: Annotated[
@@ -178,6 +186,8 @@ def export(
             overwrite=overwrite,
             strategy=strategy,
             keep_rejected=keep_rejected,
+            debug_map=debug_map,
+            reproduction=reproduction,
             allow_ties=allow_ties,
             power=mutants or power,
             **further,

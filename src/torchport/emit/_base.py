@@ -15,6 +15,7 @@ from torchport.capture._quiet import listening
 from torchport.capture._reasons import reason_of
 from torchport.emit._content import Content, ContentDigests, sha256_of
 from torchport.emit._files import digests_of
+from torchport.emit._origins import Origin
 from torchport.emit._records import Artifact
 from torchport.errors import EmitError, TorchportError, UnknownNameError, UnusablePathError
 
@@ -29,11 +30,13 @@ class Written:
         paths: The files; the first is the one to open.
         opset: The ONNX opset in the file; ``None`` for other formats.
         unused_inputs: Declared inputs that the graph does not use.
+        origins: Where each node comes from, where a debug map was asked for.
     """
 
     paths: tuple[Path, ...]
     opset: int | None = None
     unused_inputs: tuple[str, ...] = field(default=())
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
 
 class Format(abc.ABC):
@@ -91,6 +94,7 @@ class Format(abc.ABC):
             opset=written.opset,
             unused_inputs=written.unused_inputs,
             metadata=dict(metadata),
+            origins=dict(written.origins),
         )
 
     @abc.abstractmethod

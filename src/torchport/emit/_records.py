@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torchport.emit._content import ContentDigests, combined
 from torchport.errors import UnusablePathError
 from torchport.ports import Signature
+
+if TYPE_CHECKING:
+    from torchport.emit._origins import Origin
 
 __all__ = ["Artifact"]
 
@@ -26,6 +30,7 @@ class Artifact:
         opset: The ONNX opset in the file; ``None`` for other formats.
         unused_inputs: Declared inputs that the graph does not use.
         metadata: What the file carries about itself.
+        origins: Where each node comes from, where a debug map was asked for; no part of the files.
     """
 
     format: str
@@ -36,6 +41,7 @@ class Artifact:
     opset: int | None = None
     unused_inputs: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict, repr=False)
 
     def content_digests(self) -> ContentDigests:
         """The digests of the weights, of the graph and of the files, apart; they are taken when they are asked for.

@@ -17,6 +17,9 @@ __all__ = ["rename_classes"]
 _MANGLE = re.compile(r"\.___torch_mangle_\d+")
 _REFERENCE = re.compile(r"__torch__(?:\.\w+)+")
 _CONSTANTS = re.compile(r"(?:^  \w+ : Final\[.*\n)+", re.MULTILINE)
+_METHOD = re.compile(r"^( *)def [^\n]*(?:\n\1 {4}[^\n]*)*:[^\n]*\n(?:\1 +[^\n]*\n|\n)*", re.MULTILINE)
+_TEMPORARY = re.compile(r"""(?<![\w."'])_(\d+)(?!\w)""")
+_SIGNATURE = re.compile(r"[^)]*\)")
 _TOP_LEVEL = re.compile(r"^(?:class|def) (\w+)", re.MULTILINE)
 
 
@@ -41,7 +44,7 @@ def rename_classes(records: Mapping[str, bytes]) -> dict[str, bytes]:
     files: dict[str, list[str]] = {}
     for old, name in new.items():
         space = name.rpartition(".")[0]
-        files.setdefault(f"code/{space.replace('.', '/')}.py", []).append(_sort_constants(_rename_text(blocks[old], new)))
+        files.setdefault(f"code/{space.replace('.', '/')}.py", []).append(_number(_sort_constants(_rename_text(blocks[old], new))))
     renamed.update({name: "".join(parts).encode() for name, parts in files.items()})
     return renamed
 
@@ -112,6 +115,18 @@ def _rename_text(text: str, new: Mapping[str, str]) -> str:
 def _sort_constants(block: str) -> str:
     """A class's constants in the order of their names: PyTorch writes them in the order of a set, which is another in each process."""
     return _CONSTANTS.sub(lambda match: "".join(sorted(match[0].splitlines(keepends=True))), block)
+
+
+def _number(block: str) -> str:
+    """Numbers each method's own temporaries from 0: PyTorch counts on through all the classes that it happens to print together."""
+
+    def renumbered(method: re.Match[str]) -> str:
+        if _TEMPORARY.search(_SIGNATURE.match(method[0])[0]):  # type: ignore[index]  # it begins so
+            return method[0]  # a parameter of such a name: callers know it by it
+        numbers: dict[str, str] = {}
+        return _TEMPORARY.sub(lambda found: numbers.setdefault(found[0], f"_{len(numbers)}"), method[0])
+
+    return _METHOD.sub(renumbered, block)
 
 
 def _rename_pickle(content: bytes, new: Mapping[str, str]) -> bytes:

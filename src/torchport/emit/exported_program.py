@@ -15,6 +15,7 @@ from torchport.capture import Captured, Form
 from torchport.emit._archive import EXTRA, read_extra, rewrite
 from torchport.emit._base import Format, Written
 from torchport.emit._content import Content
+from torchport.emit._origins import origins_of_program
 from torchport.emit._torch_content import exported_content
 
 __all__ = ["ExportedProgramFormat"]
@@ -34,6 +35,7 @@ class ExportedProgramFormat(Format):
 
     def _write(self, captured: Captured, path: Path, options: ExportOptions, metadata: Mapping[str, str]) -> Written:
         program: ExportedProgram = captured.payload
+        origins = origins_of_program(program) if options.debug_map is not None else {}
         _strip(program)
         raw = path.with_name("raw.pt2")
         example, program.example_inputs = program.example_inputs, None
@@ -43,7 +45,7 @@ class ExportedProgramFormat(Format):
             program.example_inputs = example
         rewrite(raw, path, is_small=_is_small, edit=_clean)
         raw.unlink()
-        return Written((path,))
+        return Written((path,), origins=origins)
 
     def read_metadata(self, path: Path) -> dict[str, str]:
         """The record ``extra/torchport.json``."""

@@ -20,6 +20,7 @@ from torchport.emit._onnx_content import onnx_content
 from torchport.emit._onnx_file import EXTERNAL_FROM, read_properties, write_model
 from torchport.emit._onnx_fold import fold_constants
 from torchport.emit._onnx_opset import convert, ir_version_for
+from torchport.emit._origins import keep_origins, origins_of_graph, take_origins
 
 __all__ = ["Onnx"]
 
@@ -44,8 +45,10 @@ class Onnx(Format):
     def _write(self, captured: Captured, path: Path, options: ExportOptions, metadata: Mapping[str, str]) -> Written:
         opset = asked_opset(options.onnx_opset_version)
         model: ir.Model = captured.payload.clone()
+        origins = take_origins(model) if options.debug_map is not None else {}
         tidy(model)
         model = convert(model, opset)
+        keep_origins(model, origins)
         weights = {name for name, value in model.graph.initializers.items() if WEIGHT in value.meta}
         unused = declare_ports(model, captured.signature)
         strip(model)
@@ -60,7 +63,8 @@ class Onnx(Format):
             common.AddInitializersToInputsPass()(model)
         model.ir_version = ir_version_for(model)
         model.metadata_props.update(sorted(metadata.items()))
-        return Written(write_model(model, path, external_from=self._external_from), opset, unused)
+        origins = origins_of_graph(model) if origins else {}
+        return Written(write_model(model, path, external_from=self._external_from), opset, unused, origins)
 
     def read_metadata(self, path: Path) -> dict[str, str]:
         """The model's ``metadata_props``."""

@@ -14,6 +14,7 @@ from torchport.capture import Captured, Form
 from torchport.emit._archive import EXTRA, read_extra, rewrite
 from torchport.emit._base import Format, Written
 from torchport.emit._content import Content
+from torchport.emit._origins import origins_of_script
 from torchport.emit._torch_content import script_content
 from torchport.emit._torchscript_names import rename_classes
 
@@ -34,7 +35,7 @@ class TorchScript(Format):
         torch.jit.save(captured.payload, str(raw), _extra_files={EXTRA: json.dumps(dict(metadata), sort_keys=True)})
         rewrite(raw, path, is_small=_is_small, edit=_clean)
         raw.unlink()
-        return Written((path,))
+        return Written((path,), origins=origins_of_script(captured.payload) if options.debug_map is not None else {})
 
     def read_metadata(self, path: Path) -> dict[str, str]:
         """The record ``extra/torchport.json``."""
