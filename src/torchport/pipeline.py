@@ -27,6 +27,7 @@ from torchport.prepare import Prepared, Swap, kept_as_found, run_prepare_hooks, 
 from torchport.result import Attempt, Exported, ExportResult, Rejected
 from torchport.verification import Proof, Reference, prove
 from torchport.verification.power import Witnesses, prove_with_power
+from torchport.verification.reproduction import Reproduction, check_place, reproduce, write_reproduction
 
 if TYPE_CHECKING:
     import torch
@@ -104,6 +105,8 @@ def export(
             raise OptionError(f"{argument} goes by port", where=argument, found=types, expected="{name: type}")
     format = format_for(options.output)
     _check_format(options, format)
+    if options.reproduction is not None:
+        check_place(Path(options.reproduction))
     announce = on_stage or (_to_stderr if options.verbose else _silent)
     with one_at_a_time(), contextlib.ExitStack() as files, contextlib.ExitStack() as found:
         found.enter_context(kept_as_found(module))
@@ -290,6 +293,7 @@ def _first_proved(
     """Tries the format's strategies, the cheapest first, until one proves; the last part is what the user should know of its capture."""
     attempts: list[Attempt] = []
     errors: list[TorchportError] = []
+    reproduction: Reproduction | None = None
     for strategy in _order(options, format):
         start = time.process_time()
 
@@ -314,6 +318,8 @@ def _first_proved(
             first = not any(isinstance(one, ProofError) for one in errors)  # the file that the error is about
             kept = keep_rejected(artifact.paths, options.output) if options.keep_rejected and first else ()
             done("rejected", f"{error.message}; kept as {kept[0].name}" if kept else error.message)
+            if options.reproduction is not None and first:
+                reproduction = reproduce(artifact, reference, proof, feeds)
             if kept:
                 error.add_note(f"the rejected artifact of {strategy} is kept as {', '.join(map(str, kept))}")
                 error.rejected = Rejected(prepared.module, dataclasses.replace(artifact, paths=kept), reference, options, feeds)
@@ -328,7 +334,10 @@ def _first_proved(
             done("proved" if options.verify else "unproved")
             return artifact, proof if options.verify else None, tuple(attempts), told
         shutil.rmtree(folder)
-    raise _worst(errors, attempts)
+    worst = _worst(errors, attempts)
+    if options.reproduction is not None and reproduction is not None:
+        worst.add_note(write_reproduction(reproduction, Path(options.reproduction)))
+    raise worst
 
 
 def _attempt(

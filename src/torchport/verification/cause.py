@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from torchport.emit import Artifact
 
-__all__ = ["Cause", "find_cause"]
+__all__ = ["Cause", "Search", "failing_cases", "find_cause"]
 
 _NEAR = 5e-6
 """Inner values that differ by less of their length are the same: rounding, in another order."""
@@ -118,11 +118,11 @@ def find_cause(
     outputs = list(dict.fromkeys(finding.port for finding in result.findings if finding.port)) or list(case.outputs)
     if reference.call is not None and not reference.answers_as_before(case):
         return Cause(claim=_PREPARED)
-    search = _Search(artifact, reference, [case for case, _ in failing][: 1 + _CONFIRMING], outputs, feeds, session)
+    search = Search(artifact, reference, [case for case, _ in failing][: 1 + _CONFIRMING], outputs, feeds, session)
     return search.in_onnx() if artifact.path.suffix.lower() == ".onnx" else search.in_torch_file()
 
 
-class _Search:
+class Search:
     """The search for one cause."""
 
     def __init__(
@@ -132,7 +132,7 @@ class _Search:
         cases: Sequence[Case],
         outputs: Sequence[str],
         feeds: Mapping[str, Array],
-        session: Session,
+        session: Session | None,
     ) -> None:
         self.artifact, self.reference, self.cases, self.outputs, self.session = artifact, reference, cases, outputs, session
         self.failing = [FailingCase(case.sizes, {**feeds, **case.inputs}) for case in cases]

@@ -63,26 +63,31 @@ class Watched:
         values: A fingerprint of each value that an operation made.
         outputs: The values that are the model's outputs, by name.
         whole: Whether everything was seen.
+        kept: The first result of the operation that was to be kept.
     """
 
     steps: list[Step] = field(default_factory=list)
     values: list[Fingerprint] = field(default_factory=list)
     outputs: dict[str, int] = field(default_factory=dict)
     whole: bool = True
+    kept: Array | None = None
 
 
-def watch(call: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]], inputs: Mapping[str, Array]) -> Watched:
+def watch(
+    call: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]], inputs: Mapping[str, Array], *, keep: int | None = None
+) -> Watched:
     """Runs the model once and keeps what each operation gave.
 
     Args:
         call: The model.
         inputs: Its inputs.
+        keep: The number of an operation of which the result itself is kept.
 
     Raises:
         Exception: Whatever the model raises.
     """
     seen = Watched()
-    mode = _Watch(seen)
+    mode = _Watch(seen, keep)
     tensors = {name: to_tensor(array) for name, array in inputs.items()}
     with torch.no_grad(), mode:
         answer = call(tensors)
@@ -94,8 +99,9 @@ def watch(call: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor
 
 
 class _Watch(TorchFunctionMode):
-    def __init__(self, seen: Watched) -> None:
+    def __init__(self, seen: Watched, keep: int | None) -> None:
         super().__init__()
+        self._to_keep = keep
         self._seen = seen
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self._written: dict[int, int] = {}
@@ -137,6 +143,8 @@ class _Watch(TorchFunctionMode):
 
     def _keep(self, name: str, read: tuple[int, ...], made: list[torch.Tensor]) -> None:
         seen, outputs = self._seen, []
+        if len(seen.steps) == self._to_keep:
+            seen.kept = to_array(made[0])
         for tensor in made:
             outputs.append(len(seen.values))
             seen.values.append(fingerprint(to_array(tensor)))

@@ -13,7 +13,7 @@ import onnx
 from torchport.verification._records import Array
 from torchport.verification.causes.fingerprints import Fingerprint, fingerprint
 
-__all__ = ["LARGEST", "NodeSeen", "Seen", "load", "open_model", "see"]
+__all__ = ["LARGEST", "NodeSeen", "Seen", "load", "open_model", "run", "see", "values_of"]
 
 LARGEST = 2**30
 """A file of more bytes than this is not opened a second time."""
@@ -138,6 +138,25 @@ def _values(model: onnx.ModelProto, nodes: Sequence[NodeSeen], inputs: Mapping[s
     for start in range(0, len(names), _CHUNK):
         chunk = names[start : start + _CHUNK]
         yield from zip(chunk, run(session, chunk, inputs), strict=True)
+
+
+def values_of(model: onnx.ModelProto, names: Sequence[str], before: int, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Inner values and inputs by name.
+
+    Args:
+        model: The model; it is not changed.
+        names: What is wanted.
+        before: All of it is there before the node of this number.
+        inputs: The model's inputs.
+
+    Raises:
+        Exception: ONNX Runtime fails.
+    """
+    found = {name: inputs[name] for name in names if name in inputs}
+    nodes = [_node(one) for one in model.graph.node[:before]]
+    inner = [name for name in names if name not in inputs]
+    found.update((name, array) for name, array in _values(model, nodes, inputs) if name in inner)
+    return found
 
 
 def _failed_at(nodes: Sequence[NodeSeen], message: str) -> int | None:
