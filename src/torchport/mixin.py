@@ -77,8 +77,9 @@ class Exportable:
             verify: Prove the artifact over its dynamic axes. ``False`` is a recorded opt-out.
             overwrite: Replace an existing artifact.
             **kwargs: ``strategy`` (``auto``, ``trace``, ``torch_export``, ``script``), ``keep_rejected``, ``allow_ties``, ``power`` (also
-                measure what the proof would notice: ``True``, or a number of mutants); any other reaches ``_prepare_for_export``
-                (``replace_1D_2D=True``).
+                measure what the proof would notice: ``True``, or a number of mutants), ``debug_map`` (a JSON file with the source line of
+                every node), ``reproduction`` (a new directory for the first wrong node, should the proof fail); any other reaches
+                ``_prepare_for_export`` (``replace_1D_2D=True``).
 
         Returns:
             The artifacts, their signature, strategy, digests, timings and proof; unpacks as ``paths, descriptions``.

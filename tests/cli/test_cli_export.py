@@ -1,5 +1,7 @@
 """``torchport export`` in process: options, reports, exit codes."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -132,7 +134,20 @@ def test_every_option_reaches_the_export(torchport_cli, monkeypatch):
         "--opset 15 --no-export-params --no-do-constant-folding --keep-initializers-as-inputs --replace-1d-2d --set gain=2.5 --set name=low"
     )
     result = torchport_cli(
-        "export", "toys.py:Scale", "-o", "m.onnx", *words.split(), *more.split(), "--overwrite", "--verbose", "--mutants", "3"
+        "export",
+        "toys.py:Scale",
+        "-o",
+        "m.onnx",
+        *words.split(),
+        *more.split(),
+        "--overwrite",
+        "--verbose",
+        "--mutants",
+        "3",
+        "--debug-map",
+        "m.map.json",
+        "--reproduction",
+        "repro",
     )
     assert result.exit_code == 130
     expected = {
@@ -152,6 +167,8 @@ def test_every_option_reaches_the_export(torchport_cli, monkeypatch):
             "output_example": None,
             "check_trace": False,
             "dynamic_axes": None,
+            "debug_map": Path("m.map.json"),
+            "reproduction": Path("repro"),
             "input_types": None,
             "output_types": None,
         },

@@ -118,7 +118,9 @@ def find_cause(
     outputs = list(dict.fromkeys(finding.port for finding in result.findings if finding.port)) or list(case.outputs)
     if reference.call is not None and not reference.answers_as_before(case):
         return Cause(claim=_PREPARED)
-    search = Search(artifact, reference, [case for case, _ in failing][: 1 + _CONFIRMING], outputs, feeds, session)
+    apart = {tuple(one.sizes.items()): one for one, _ in reversed(failing)}  # the likeliest of each combination of sizes
+    others = [one for one, _ in failing if one is not case and apart[tuple(one.sizes.items())] is one]
+    search = Search(artifact, reference, [case, *others[:_CONFIRMING]], outputs, feeds, session)
     return search.in_onnx() if artifact.path.suffix.lower() == ".onnx" else search.in_torch_file()
 
 
