@@ -344,7 +344,7 @@ def reference_of(subject: Subject, options: ExportOptions) -> Reference:
 
     # The capture sees the model as it was found, too: not the tables and caches that the reference's sizes left in it.
     with kept_as_found(subject.module), watched():
-        return take_reference(
+        reference = take_reference(
             subject.call,
             subject.signature,
             subject.example,
@@ -353,6 +353,10 @@ def reference_of(subject: Subject, options: ExportOptions) -> Reference:
             output_example=subject.output_example,
             given_example=subject.given_example,
         )
+    if options.verify:
+        with kept_as_found(subject.module), watched():
+            reference.check_first_run()
+    return reference
 
 
 def witnesses_of(subject: Subject, reference: Reference) -> Witnesses:

@@ -124,6 +124,27 @@ def test_a_decision_on_a_size_that_is_frozen_is_refused_with_its_line(tmp_path):
         torchport.export(Switching(), tmp_path / "m.onnx", input_example=torch.randn(3, 7, 4), input_types={"x": "batch time 4"})
 
 
+class SetByItsFirstInput(nn.Module):
+    """Scales by what it saw first."""
+
+    scale = None
+
+    def forward(self, x):
+        if self.scale is None:
+            self.scale = 1 / x.abs().mean().detach()
+        return x * self.scale
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "ts", "pt2"])
+def test_a_model_that_its_first_input_sets_is_refused_until_it_is_set(tmp_path, suffix):
+    model, types = SetByItsFirstInput(), {"x": "batch time 4"}
+    with pytest.raises(torchport.TorchportError, match="keeps something from its first run"):
+        torchport.export(model, tmp_path / f"m.{suffix}", input_example=torch.randn(3, 7, 4), input_types=types)
+    assert model.scale is None
+    model(torch.randn(3, 7, 4))
+    assert torchport.export(model, tmp_path / f"m.{suffix}", input_example=torch.randn(3, 7, 4), input_types=types).proof.ok
+
+
 class Attending(nn.Module):
     def __init__(self):
         super().__init__()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import torchport
-from torchport.errors import ProofError
+from torchport.errors import ProofError, TorchportError
 from torchport.verification._records import sizes_text
 from torchport.verification.forks import ForkWatch, forks, lines_both_ways, next_sizes
 
@@ -116,6 +116,41 @@ def test_sizes_past_a_threshold_too_large_to_run_are_not_promised(tmp_path):
     assert low == 1
     assert 10**9 - 10 < high < 10**9
     assert any("too large to be tried" in note for note in result.notes)
+
+
+CUTS = {
+    "an end": (lambda x: x[:, :300] * 2, 301),
+    "a start": (lambda x: torch.cat([x, x[:, 250:]], 1), 251),
+    "chunks": (lambda x: torch.cat([part - part.mean(1, keepdim=True) for part in x.split(200, 1)], 1), 201),
+    "an end behind an ellipsis": (lambda x: x.transpose(1, 2)[..., :300] * 2, 301),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+@pytest.mark.parametrize(("suffix", "strategy"), [("onnx", "trace"), ("onnx", "torch_export"), ("ts", "trace"), ("pt2", "torch_export")])
+def test_a_size_past_every_number_that_an_axis_is_cut_at_is_tried(tmp_path, name, suffix, strategy):
+    class Cutting(nn.Module):
+        def forward(self, x):
+            return cut(x)
+
+    cut, size = CUTS[name]
+    example = torch.randn(3, 12, 4)
+    try:
+        proof = torchport.export(Cutting(), tmp_path / f"m.{suffix}", input_example=example, input_types=X, strategy=strategy).proof
+    except ProofError as error:
+        proof = error.proof
+        if {finding.sizes["time"] for finding in proof.findings} == {size}:
+            assert "decides by a size" in proof.findings[0].cause
+    except TorchportError:
+        return  # the exporter itself sees the number, and refuses
+    assert size in {case.sizes["time"] for case in proof.cases}
+
+
+def test_a_cut_at_a_share_of_the_size_is_no_decision():
+    def model(x):
+        return x[:, : x.shape[1] // 2], x[:, -3:], x[:, x.shape[1] // 3 :], x.split(max(1, x.shape[1] // 2), 1)
+
+    assert [fork for fork in forks(watched(model, *SHAPES)) if "a cut" in str(fork.key)] == []
 
 
 def watched(model, *shapes):

@@ -78,12 +78,13 @@ class Asker:
     def watched(self, inputs: Mapping[str, torch.Tensor], key: Sizes) -> dict[str, torch.Tensor]:
         """The model's answer; what it decided by sizes is kept under ``key``."""
         start = time.process_time()
-        forks = ForkWatch()
+        forks, tables = ForkWatch(), TableWatch()
         try:
-            with forks:
+            with tables, forks:
                 return self.run(inputs)
         finally:
-            self.decided[key] = forks.decisions
+            self.decided[key] = {**forks.decisions, **tables.cuts}
+            self.taken[key] = tables.taken
             self.seconds[key] = time.process_time() - start
 
     def fails_early(self, signature: Signature, sizes: Mapping[str, int], table: Table) -> Refusal | None:
@@ -98,13 +99,10 @@ class Asker:
         except TorchportError as error:
             return Refusal(sizes, shortened(error.message, 200))
         inputs = {name: made[name] for name in self._example}
-        key = tuple(sizes.items())
         try:
-            with TableWatch() as tables:
-                outputs = self.watched(inputs, key)
+            outputs = self.watched(inputs, tuple(sizes.items()))
         except Exception as error:  # noqa: BLE001 - a model refuses sizes in its own words
             return Refusal(sizes, shortened(error, 200), to_arrays(inputs))
-        self.taken[key] = tables.taken
         return Case(sizes, to_arrays(inputs), to_arrays(outputs), seed)
 
 

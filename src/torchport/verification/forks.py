@@ -18,7 +18,19 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Decision", "Fork", "ForkWatch", "Log", "Sizes", "forks", "lines_both_ways", "lines_turned", "next_sizes", "sizes_are_lost"]
+__all__ = [
+    "Decision",
+    "Fork",
+    "ForkWatch",
+    "Log",
+    "Sizes",
+    "cut_here",
+    "forks",
+    "lines_both_ways",
+    "lines_turned",
+    "next_sizes",
+    "sizes_are_lost",
+]
 
 Sizes = tuple[tuple[str, int], ...]
 """Symbol and size, for use as a key."""
@@ -33,13 +45,17 @@ _HERE = str(Path(__file__).parent)
 """Calls above this room are the same for no two runs."""
 
 _TORCH = str(Path(torch.__file__).parent)
+_PACKAGE = str(Path(__file__).parents[1])
 _PORTS = str(Path(__file__).parents[1] / "ports")
+_MODELS = str(Path(__file__).parents[1] / "models")
 
 _LARGEST_FACTOR = 4096
 """A remainder by more than this is tried at no other size: the sizes that flip it would be far apart."""
 
 _LOST: tuple[Any, ...] = ("", 0, (), None)
 """Where a size that becomes a plain number is noted: what that number is compared with is not seen."""
+
+_CUT = ("a cut", 0)
 
 _LIMITS = 4
 """A line that compares with more numbers than this is a loop: one decision, not many."""
@@ -104,8 +120,13 @@ class ForkWatch(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name == "__getitem__":  # an end past the axis cuts nothing, and is not seen below Python
+            for size, limit in _cut_axes(args[0], args[1]):
+                site, decision = cut_here(size, limit, sys._getframe(1))
+                self.decisions[site].append(decision)
         answer = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in _SIZES or getattr(func, "__self__", None) is _SHAPE:
+        if name in _SIZES or getattr(func, "__self__", None) is _SHAPE:
             if type(answer) is int:
                 return _Size.of(answer, self.decisions)
             if type(answer) is torch.Size:
@@ -226,6 +247,45 @@ def _note(size: Any, gap: float, outcome: bool, other: Any) -> None:
     size._log[(*_site(frame), limit)].append(Decision(gap, outcome, _united("_factors", noted), _united("_divisors", noted)))
 
 
+def cut_here(size: int, limit: int, frame: FrameType) -> tuple[tuple[Any, ...], Decision]:
+    """A cut of an axis at a number, as a decision at the line that asked for it: up to ``limit`` the axis stays whole.
+
+    Args:
+        size: The axis as it is.
+        limit: Where it is cut.
+        frame: Where to begin to look for the model's own line.
+    """
+    asking: FrameType = frame
+    while asking.f_back is not None and _is_in_between(asking.f_code.co_filename):
+        asking = asking.f_back
+    file, line, calls = _site(asking)
+    return (file, line, (_CUT, *calls), limit), Decision(size - limit, size > limit)
+
+
+def _is_in_between(file: str) -> bool:
+    """Whether a file stands between an operation and the model's own line: torch, and this package but for its models."""
+    return file.startswith(_TORCH) or (file.startswith(_PACKAGE) and not file.startswith(_MODELS))
+
+
+def _cut_axes(tensor: torch.Tensor, index: Any) -> list[tuple[int, int]]:
+    """The size of each axis that an index cuts at a number of the model's own, and that number."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(part, (torch.Tensor, list)) for part in parts):
+        return []
+    taking = sum(part is not None and part is not Ellipsis for part in parts)
+    found: list[tuple[int, int]] = []
+    axis = 0
+    for part in parts:
+        if part is Ellipsis:
+            axis += tensor.dim() - taking
+        elif part is not None:
+            if isinstance(part, slice) and axis < tensor.dim():
+                size = int.__int__(tensor.shape[axis])
+                found.extend((size, end) for end in (part.start, part.stop) if type(end) is int and end > 0)
+            axis += 1
+    return found
+
+
 def _site(frame: FrameType) -> tuple[Any, ...]:
     """File, line, and what tells this use of the line from others: the instructions that led there."""
     calls: list[tuple[str, int]] = []
@@ -270,6 +330,8 @@ def forks(seen: Mapping[Sizes, Log]) -> list[Fork]:
     for sizes, decisions in seen.items():
         for site, found in decisions.items():
             loop = len(limits[site[:-1]]) > _LIMITS
+            if loop and site[2][:1] == (_CUT,):
+                continue  # cut where the size says: no number of the model's own
             by_site[site[:-1] if loop else site][sizes].extend(found)
     kept = []
     for site, runs in by_site.items():

@@ -270,7 +270,7 @@ class Prover:
             return
         file, line = places[0]
         source = linecache.getline(file, line).strip()
-        where = f"{Path(file).name}:{line}" + (f" (`{source}`)" if source else "")
+        where = f"{Path(file).name}:{line}" + (f" (`{shortened(source, 80)}`)" if source else "")
         for index, result in enumerate(self.results):
             if result.findings:
                 cause = f"{where} decides by a size, otherwise at {sizes_text(result.sizes)}: the file holds one way only"

@@ -77,6 +77,20 @@ class Reference:
         """The tolerance of an output, relative to its scale."""
         return tolerance_of(str(self.cases[0].outputs[output].dtype), self.noise.get(output, 0.0))
 
+    def check_first_run(self) -> None:
+        """Asks a model that is as it was found for another case than the reference began with.
+
+        Raises:
+            ReferenceRunError: Its answer is another: its first input sets something that later ones are answered by.
+        """
+        case = _telling(self.cases)
+        if case is not self.cases[0] and not self.answers_as_before(case):
+            raise ReferenceRunError(
+                "the model keeps something from its first run: what it is asked first changes what it answers later",
+                where=sizes_text(case.sizes),
+                hint="run the model once on real data before the export, or set in __init__ what its first run sets",
+            )
+
     def answers_as_before(self, case: Case) -> bool:
         """Whether the model at hand still gives the reference's answer to ``case``: swaps and hooks may have changed it since."""
         if self.call is None:

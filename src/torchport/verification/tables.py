@@ -1,12 +1,13 @@
-"""Finds the tables that a model slices or gathers from by a dynamic size, and asks the model at their end and just past it.
+"""Watches what a model slices and gathers: tables that a dynamic size takes rows from, and numbers that a dynamic axis is cut at.
 
 A positional table is the one limit that no size near the traced one shows: an artifact whose table ends answers wrong past it, or fails.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,12 +15,16 @@ from typing import Any
 import torch
 
 from torchport.verification._mode import Mode
+from torchport.verification.forks import Log, cut_here
 from torchport.verification.runtimes._base import shortened
 
 __all__ = ["Table", "TableWatch", "ends_of_tables", "fails_early"]
 
 _GATHERS = {"embedding": (0, 1), "index_select": (0, 2), "index": (0, 1)}
 """Operations that take rows by number: the places of the table and of the numbers."""
+
+_ENDLESS = 2**62
+"""An end of a slice from here on means no end."""
 
 _AFTER = 48
 """A model that uses a row that is not there fails within so many operations."""
@@ -54,6 +59,7 @@ class TableWatch(Mode):  # type: ignore[no-untyped-call]
     def __init__(self, stop_after: int | None = None) -> None:
         super().__init__()
         self.taken: set[tuple[int, int]] = set()
+        self.cuts: Log = defaultdict(list)
         self._rows = stop_after
         self._left: int | None = None
 
@@ -64,6 +70,10 @@ class TableWatch(Mode):  # type: ignore[no-untyped-call]
         pair = None if schema is None else _rows_taken(schema.name.split("::")[-1], args, results)
         if pair is not None and pair[0] > pair[1]:
             self.taken.add(pair)
+        if schema is not None:
+            for size, limit in _cuts(schema.name.split("::")[-1], args):
+                site, decision = cut_here(size, limit, sys._getframe(1))
+                self.cuts[site].append(decision)
         if self._rows is not None:
             if self._left is None and pair is not None and pair[0] == self._rows:
                 self._left = _AFTER
@@ -88,6 +98,14 @@ def _rows_taken(name: str, args: tuple[Any, ...], results: Any) -> tuple[int, in
             axis = args[1] if name == "index_select" else 0
             return (int(args[0].shape[axis]), last) if counted else None
     return None
+
+
+def _cuts(name: str, args: tuple[Any, ...]) -> Iterator[tuple[int, int]]:
+    """The size of an axis, and the number that it is cut at: at more than that the answer is another function of the input."""
+    if name in ("split", "unsafe_split") and isinstance(args[1], int):
+        yield int(args[0].shape[args[2] if len(args) > 2 else 0]), args[1]
+    elif name == "slice" and len(args) > 2:
+        yield from ((int(args[0].shape[args[1]]), end) for end in args[2:4] if isinstance(end, int) and 0 < end < _ENDLESS)
 
 
 def ends_of_tables(seen: Mapping[tuple[tuple[str, int], ...], set[tuple[int, int]]]) -> list[Table]:
