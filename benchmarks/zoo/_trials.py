@@ -64,6 +64,7 @@ def export(fault: Fault, which: Literal["faulty", "twin"], seed: int, strategy: 
         output_types=fault.outputs,
         strategy=strategy,
         overwrite=True,
+        keep_rejected=True,
         **fault.arguments,
     )
 
@@ -190,8 +191,12 @@ def _refused_twin(fault: Fault, seed: int, format: str, strategy: str, path: Pat
         return "FALSE ALARM", reason
     if isinstance(error, (CaptureError, OpsetError)) and not isinstance(error, FrozenDecisionError):
         return "unsupported", reason
+    rejected = path.with_name(f"{path.name}.rejected")
     try:
-        bare(fault, "twin", seed, format, strategy, path)
+        if rejected.exists():
+            rejected.rename(path)
+        else:  # refused before anything was written: what would the exporter have made of it?
+            bare(fault, "twin", seed, format, strategy, path)
     except Exception as failure:
         return "unsupported", f"{reason}; {BARE[format][strategy]} raises {type(failure).__name__}"
     wrong = judge(fault, path, "twin", seed)
