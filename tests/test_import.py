@@ -29,7 +29,20 @@ def test_every_public_name_is_there_and_no_other_leaks():
     for name in torchport.__all__:
         assert getattr(torchport, name) is not None
     expected = {
-        *("Exportable", "ModelPT", "export", "verify", "load", "NeuralType", "AxisType", "AxisKind", "Port", "Axis", "Signature"),
+        *(
+            "Exportable",
+            "ModelPT",
+            "export",
+            "verify",
+            "load",
+            "package",
+            "NeuralType",
+            "AxisType",
+            "AxisKind",
+            "Port",
+            "Axis",
+            "Signature",
+        ),
         *("typecheck", "replace_for_export", "ExportResult", "PretrainedModelInfo", "TorchportError", "ProofError", "__version__"),
     }
     assert set(torchport.__all__) == expected

@@ -8,9 +8,22 @@ import pytest
 import torchport
 
 ROOT = Path(torchport.__file__).parent
-BASE = {"errors", "_frames", "_registry", "_optional", "_options", "_version"}
-ROOMS = ["ports", "prepare", "capture", "emit", "verification", "contract", "models", "integrations"]
-FRONT = {"__main__", "testing", "_hooks", "_subject", "_onnx_module", "pipeline", "mixin", "result", "loading", "cli", "__init__"}
+BASE = {"errors", "_comparison", "_protobuf", "_frames", "_registry", "_optional", "_options", "_version"}
+ROOMS = ["ports", "prepare", "capture", "emit", "verification", "contract", "check", "packaging", "models", "integrations"]
+FRONT = {
+    "__main__",
+    "testing",
+    "_hooks",
+    "_subject",
+    "_onnx_module",
+    "pipeline",
+    "_package",
+    "mixin",
+    "result",
+    "loading",
+    "cli",
+    "__init__",
+}
 ALIASES = {"types": "ports"}
 ALLOWED = {("models", "mixin")}
 """A built-in model is a user's model: it mixes in `Exportable`, which imports the pipeline only when it is called."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torchport._version import __version__
 
 if TYPE_CHECKING:
+    from torchport._package import package
     from torchport.errors import ProofError, TorchportError
     from torchport.loading import load, verify
     from torchport.mixin import Exportable
@@ -28,6 +29,7 @@ __all__ = [
     "export",
     "verify",
     "load",
+    "package",
     # ports
     "NeuralType",
     "AxisType",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "torchport._package": ("package",),
     "torchport.errors": ("ProofError", "TorchportError"),
     "torchport.loading": ("load", "verify"),
     "torchport.mixin": ("Exportable",),

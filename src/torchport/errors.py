@@ -20,6 +20,9 @@ TorchportError
 ├── RuntimeFailure                      the artifact's runtime refused, crashed or hung
 │   └── NoAnswerError (TimeoutError)    it did not answer in time
 ├── ProofError                          the artifact is not equal to the model
+├── PackageError                        an artifact cannot be packaged
+│   └── BundleError (ValueError)        a bundle's manifest is missing, broken, or of a version that is not known
+├── BrokenBundleError                   a bundle is not what was packaged, or answers otherwise
 ├── BrokenContractError                 the artifact does not keep the contract that its clients count on
 ├── ExtensionError (AssertionError)     a test asserts what an extension promises, and it does not keep it
 ├── NotExportableError (AssertionError) a test asserts that a model can be exported, and it cannot
@@ -35,7 +38,9 @@ from __future__ import annotations
 __all__ = [
     "ArchiveError",
     "ArtifactExistsError",
+    "BrokenBundleError",
     "BrokenContractError",
+    "BundleError",
     "CaptureError",
     "ContractError",
     "EmitError",
@@ -48,6 +53,7 @@ __all__ = [
     "OpsetError",
     "OptionError",
     "OptionTypeError",
+    "PackageError",
     "PortError",
     "PortTypeError",
     "PortValueError",
@@ -222,6 +228,24 @@ class ProofError(TorchportError):
     proof: object = None
     rejected: object = None
     """With ``keep_rejected``: the artifact that failed, and what it was held against (`torchport.result.Rejected`)."""
+
+
+class PackageError(TorchportError):
+    """An artifact cannot be packaged for the target that was asked for; nothing was written."""
+
+    stage = "package"
+    exit_code = 2
+
+
+class BundleError(PackageError, ValueError):
+    """A bundle cannot be read: its manifest is missing, broken, or of a version that is not known here."""
+
+
+class BrokenBundleError(TorchportError):
+    """A bundle is not what was packaged, or answers otherwise. ``report`` holds every finding; the exit code is the report's."""
+
+    stage = "check"
+    report: object = None
 
 
 class BrokenContractError(TorchportError):

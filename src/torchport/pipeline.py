@@ -22,6 +22,7 @@ from torchport.capture import Captured, Failure, advice_on, asked_opset, is_only
 from torchport.emit import Artifact, Format, Staging, commit_all, format_for, formats, keep_rejected, staging, write_debug_map
 from torchport.errors import CaptureError, FrozenDecisionError, OptionError, ProofError, TorchportError
 from torchport.integrations import integration_for
+from torchport.packaging import choose_goldens
 from torchport.ports.calling import FlatCall
 from torchport.prepare import Prepared, Swap, kept_as_found, run_prepare_hooks, swap_modules
 from torchport.result import Attempt, Exported, ExportResult, Rejected
@@ -245,6 +246,7 @@ def _export_one(
         swaps=prepared.swaps,
         notes=(*subject.notes, *reference.notes, *told),
         timings=watch.seconds,
+        goldens=choose_goldens(reference, options),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     import torch
 
     from torchport._options import ExportOptions
+    from torchport.check import Signer
     from torchport.emit import Artifact
+    from torchport.packaging import Golden, Packaged
     from torchport.prepare import Swap
     from torchport.verification import Proof, Reference
 
@@ -51,6 +54,7 @@ class Exported:
         swaps: The modules that were swapped.
         notes: What the user should know.
         timings: CPU seconds by stage.
+        goldens: A few cases with the untouched model's answers, for `package`.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Exported:
     swaps: tuple[Swap, ...] = ()
     notes: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+    goldens: tuple[Golden, ...] = field(default=(), repr=False)
 
     @property
     def description(self) -> str:
@@ -156,6 +161,20 @@ class ExportResult:
     def to_dict(self) -> dict[str, Any]:
         """The record as plain values, for JSON."""
         return {"artifacts": [part.to_dict() for part in self.parts]}
+
+    def package(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        target: str = "bundle",
+        overwrite: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        signer: Signer | None = None,
+    ) -> Packaged:
+        """Packages the artifacts with their proof and with answers of the untouched model; see `torchport.package`."""
+        from torchport._package import package
+
+        return package(self, directory, target=target, overwrite=overwrite, metadata=metadata, signer=signer)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torchport.cli._export import ExamplesCommand, export
 from torchport.cli._inspect import inspect
 from torchport.cli._models import models
 from torchport.cli._output import Output
+from torchport.cli._package import package
 from torchport.cli._verify import verify
 
 __all__ = ["app", "main"]
@@ -62,6 +63,7 @@ app = typer.Typer(
 )
 app.command(cls=ExamplesCommand)(export)
 app.command(cls=ExamplesCommand)(verify)
+app.command()(package)
 app.command()(inspect)
 app.command()(diff)
 app.command()(models)

@@ -37,6 +37,7 @@ from torchport.cli._common import (
     ranges_text,
 )
 from torchport.cli._output import size_text, table
+from torchport.cli._package import package_report, read_signer
 from torchport.cli._source import Source
 from torchport.cli._values import EXAMPLE_SUFFIXES, read_answer, read_dynamic_axes, read_example, read_keywords, read_port_types
 from torchport.errors import OptionError
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["ExamplesCommand", "check_trace_of", "export"]
 
 _ITSELF = "itself"
-_FORMAT, _PROOF, _PREPARE = "Format", "Proof", "Preparing"
+_FORMAT, _PROOF, _PREPARE, _BUNDLE = "Format", "Proof", "Preparing", "Bundle"
 
 
 class ExamplesCommand(TyperCommand):
@@ -140,7 +141,15 @@ def export(
             "--set", metavar="KEY=VALUE", help="A keyword for the model's _prepare_for_export; repeat it.", rich_help_panel=_PREPARE
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing artifact.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing artifact, and an older bundle.")] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also package it there, with the model's own answers as goldens.", rich_help_panel=_BUNDLE),
+    ] = None,
+    bundle_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Sign the bundle's manifest with this key.", rich_help_panel=_BUNDLE)
+    ] = None,
+    bundle_signer: Annotated[str, typer.Option(help="The kind of signature.", rich_help_panel=_BUNDLE)] = "hmac-sha256",
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print each stage, and the exporter's own log, to standard error.")
     ] = False,
@@ -155,6 +164,8 @@ def export(
     if output.exists() and not overwrite:
         raise OptionError("the output exists", where="--output", found=str(output), hint="--overwrite replaces it, or choose another path")
     shown = output_of(context)
+    if bundle is None and bundle_key is not None:
+        raise OptionError("a key signs the bundle, and none was asked for", where="--bundle-key", found=bundle_key, hint="--bundle DIR")
     with shown.progress(f"Exporting {source}", verbose=verbose) as on_stage:
         on_stage("load")
         examples = {
@@ -163,8 +174,12 @@ def export(
             "check_trace": check_trace_of(check_trace),
         }
         module = Source(source, config, weights, tuple(trust or ()), seed).build()
+        from torchport.packaging import Order, targets
         from torchport.pipeline import export as run
 
+        signer = read_signer(bundle_key, bundle_signer)
+        if bundle is not None:
+            targets["bundle"].check_place(Order(bundle, overwrite))  # before the dear part, not after it
         result = run(
             module,
             output,
@@ -192,7 +207,12 @@ def export(
             power=mutants or power,
             **further,
         )
-    shown.result(result.to_dict() if shown.as_json else None, *_report(result))
+        packaged = None
+        if bundle is not None:
+            on_stage("package")
+            packaged = result.package(bundle, overwrite=overwrite, signer=signer)
+    document = {**result.to_dict(), **({} if packaged is None else {"bundle": packaged.to_dict()})}
+    shown.result(document if shown.as_json else None, *_report(result), *([] if packaged is None else package_report(packaged)))
 
 
 def _report(result: ExportResult) -> list[RenderableType]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 
+from torchport._protobuf import LENGTH_DELIMITED, Field, fields, mapped
 from torchport.emit._content import Content, TensorContent, hash_stream
-from torchport.emit._protobuf import LENGTH_DELIMITED, Field, fields, mapped
 from torchport.ports.dtypes import known_dtype
 
 __all__ = ["onnx_content"]

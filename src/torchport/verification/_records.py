@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-import numpy.typing as npt
+from torchport._comparison import Array
 
 __all__ = ["Array", "Case", "CaseResult", "Finding", "FindingKind", "Refusal", "sizes_text"]
-
-Array = npt.NDArray[Any]
-"""A numpy array of any dtype (bfloat16 through ``ml_dtypes``)."""
 
 FindingKind = Literal["names", "dtype", "shape", "pattern", "value", "tie", "runtime", "axis", "range", "example"]
 """What disagreed: names or order of ports, dtype, shape, NaN/Inf pattern, value, an index where scores tie, the runtime itself, an axis in

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from torchport.emit._protobuf import LENGTH_DELIMITED, Field, encoded, fields, mapped
+from torchport._protobuf import LENGTH_DELIMITED, Field, encoded, fields, mapped
 
 __all__ = ["locate_contents", "read_skeleton"]
 

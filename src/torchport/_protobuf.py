@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["LENGTH_DELIMITED", "Field", "encoded", "fields", "mapped"]
+__all__ = ["LENGTH_DELIMITED", "Field", "encoded", "fields", "mapped", "number_of"]
 
 LENGTH_DELIMITED = 2
 """The wire type of texts, bytes, messages and packed numbers."""
@@ -87,6 +87,18 @@ def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
             return value, position
         shift += 7
     raise ValueError("the file is not an ONNX model")
+
+
+def number_of(data: mmap.mmap, field: Field) -> int:
+    """The whole number that a field of wire type 0 holds.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    if field.wire != 0:
+        raise ValueError("the file is not an ONNX model")
+    value, _ = _varint(data, field.body, field.end)
+    return value
 
 
 def encoded(value: int) -> bytes:

@@ -1,0 +1,77 @@
+"""``torchport package``: artifacts that are there already, made ready for where they will run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.markup import escape
+
+from torchport.cli._common import notes_text, output_of
+from torchport.cli._output import size_text, table
+from torchport.errors import OptionError
+
+if TYPE_CHECKING:
+    from torchport.check import Signer
+    from torchport.packaging import Packaged
+
+__all__ = ["package", "package_report", "read_signer"]
+
+
+def package(
+    context: typer.Context,
+    artifacts: Annotated[list[Path], typer.Argument(metavar="ARTIFACT…", help="What torchport export wrote: .onnx, .ts, .pt or .pt2.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to make; its parent must exist.")],
+    target: Annotated[str, typer.Option(help="The kind of package.")] = "bundle",
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=TEXT", help="A text to write down beside everything else; repeat it.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(metavar="FILE", help="Sign the manifest with this key.")] = None,
+    signer: Annotated[str, typer.Option(help="The kind of signature.")] = "hmac-sha256",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older package of the same kind.")] = False,
+) -> None:
+    """Package artifacts with a manifest and golden answers, so that they prove themselves again elsewhere."""
+    texts = _texts(metadata or ())
+    shown = output_of(context)
+    with shown.progress(f"Packaging {', '.join(path.name for path in artifacts)}") as on_stage:
+        on_stage("package")
+        from torchport._package import package as run
+
+        packaged = run(artifacts, output, target=target, overwrite=overwrite, metadata=texts, signer=read_signer(key, signer))
+    shown.result(packaged.to_dict(), *package_report(packaged))
+
+
+def read_signer(key: Path | None, name: str) -> Signer | None:
+    """The signer of a kind with the key in a file; ``None`` without a key."""
+    if key is None:
+        return None
+    from torchport.check import signers
+
+    return signers[name](key)
+
+
+def _texts(pairs: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name or name in found:
+            raise OptionError("metadata is given as KEY=TEXT, each key once", where="--metadata", found=pair, expected="license=Apache-2.0")
+        found[name] = text
+    return found
+
+
+def package_report(packaged: Packaged) -> list[RenderableType]:
+    """What was written, and how to check it."""
+    files = [(name, size_text((packaged.directory / name).stat().st_size)) for name in packaged.files]
+    parts: list[RenderableType] = [
+        f"[bold green]packaged[/] {escape(str(packaged.directory))} ({packaged.target})",
+        table("Files", ("file", "size"), files, right=("size",)),
+    ]
+    if packaged.target == "bundle":
+        parts.append(f"check it anywhere: python -m torchport.check {escape(str(packaged.directory))}")
+    if packaged.notes:
+        parts.append(notes_text(packaged.notes))
+    return parts

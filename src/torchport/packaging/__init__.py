@@ -1,0 +1,29 @@
+"""Packaging: one deploy target a file; each makes a folder of proved artifacts that is there as a whole or not at all."""
+
+from __future__ import annotations
+
+from torchport.packaging._base import Target, targets
+from torchport.packaging._goldens import choose_goldens
+from torchport.packaging._place import new_directory
+from torchport.packaging._records import Golden, Order, Packaged, Part
+from torchport.packaging._stated import part_of_file
+from torchport.packaging.bundle import BundleTarget
+
+__all__ = [
+    # what a target takes and gives
+    "Part",
+    "Golden",
+    "Order",
+    "Packaged",
+    # writing one
+    "Target",
+    "targets",
+    "new_directory",
+    # where parts come from
+    "choose_goldens",
+    "part_of_file",
+    # those that are there
+    "BundleTarget",
+]
+
+targets.add("bundle", BundleTarget())

@@ -1,0 +1,114 @@
+"""The base of every deploy target, and the registry of them."""
+
+from __future__ import annotations
+
+import abc
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, final
+
+from torchport._registry import Registry
+from torchport.emit._files import digests_of
+from torchport.errors import PackageError, TorchportError, UnusablePathError
+from torchport.packaging._place import check_place, new_directory
+from torchport.packaging._records import Order, Packaged, Part
+
+__all__ = ["Target", "targets"]
+
+
+class Target(abc.ABC):
+    """One kind of package.
+
+    An author gives ``name``, ``is_ours`` and ``_write``, and ``_check`` where the package can be tried. The base sees to it that the
+    artifacts are those that were proved, that the package is there as a whole or not at all, that nothing foreign is replaced, and that
+    what goes wrong is a `PackageError`.
+
+    Attributes:
+        name: The registered name.
+    """
+
+    name: ClassVar[str]
+
+    @final
+    def package(self, parts: Sequence[Part], order: Order) -> Packaged:
+        """Writes a package.
+
+        Args:
+            parts: The artifacts, at least one, each with goldens.
+            order: Where to, and what else was asked for.
+
+        Raises:
+            PackageError: The artifacts cannot be packaged so.
+            ArtifactExistsError: Something is there that may not be replaced.
+            UnusablePathError: The place cannot be written, or an artifact was changed since it was exported.
+        """
+        if not parts:
+            raise PackageError("there is nothing to package", where=self.name, expected="at least one artifact")
+        for part in parts:
+            if not part.goldens:
+                raise PackageError("an artifact without golden inputs cannot be packaged", where=part.artifact.path.name)
+        with new_directory(order.directory, overwrite=order.overwrite, is_ours=self.is_ours) as stage:
+            try:
+                notes = self._write(parts, stage, order)
+                self._check(stage, order)
+            except TorchportError:
+                raise
+            except OSError as error:
+                raise UnusablePathError(
+                    f"the {self.name} could not be written", stage="package", where=str(order.directory), found=error.strerror
+                ) from error
+            except Exception as error:
+                raise PackageError(
+                    f"the {self.name} could not be made: {type(error).__name__}: {error}", where=order.directory.name
+                ) from error
+            files = tuple(sorted(path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file()))
+        return Packaged(self.name, order.directory, files, tuple(dict.fromkeys(notes)))
+
+    @final
+    def check_place(self, order: Order) -> None:
+        """Refuses a place that cannot be written to, before anything dear is done.
+
+        Raises:
+            ArtifactExistsError: Something is there that may not be replaced.
+            UnusablePathError: The folder above is missing.
+        """
+        check_place(order.directory, overwrite=order.overwrite, is_ours=self.is_ours)
+
+    @abc.abstractmethod
+    def is_ours(self, directory: Path) -> bool:
+        """Whether a folder is a package of this target: only such a one is ever replaced."""
+
+    @abc.abstractmethod
+    def _write(self, parts: Sequence[Part], stage: Path, order: Order) -> Sequence[str]:
+        """Fills ``stage``, an empty folder; gives notes for the user."""
+
+    def _check(self, stage: Path, order: Order) -> None:  # noqa: B027 - a target that nothing can try here is a fine default
+        """Tries what was written, and raises where it does not hold; it is not handed over then."""
+
+    @final
+    def copy_artifact(self, part: Part, folder: Path) -> tuple[Path, ...]:
+        """Copies an artifact's files into a folder, the one to open first; they must be what the export wrote.
+
+        Raises:
+            UnusablePathError: They are not.
+        """
+        copies = []
+        for path in part.artifact.paths:
+            copy = folder / path.name
+            try:
+                shutil.copyfile(path, copy)
+            except FileNotFoundError as error:
+                raise UnusablePathError("the artifact is not there any more", stage="package", where=str(path)) from error
+            copies.append(copy)
+        found = digests_of(copies)
+        if found != dict(part.artifact.digests):
+            odd = next(
+                iter(name for name in part.artifact.digests if found.get(name) != part.artifact.digests[name]), part.artifact.path.name
+            )
+            raise UnusablePathError("the artifact was changed since it was exported", stage="package", where=odd)
+        return tuple(copies)
+
+
+targets: Registry[Target] = Registry("target", group="torchport.targets")
+"""Every target, by name."""
