@@ -66,7 +66,7 @@ def package(
 def _parts(what: ExportResult | PathLike | Sequence[PathLike]) -> list[Part]:
     if isinstance(what, ExportResult):
         return [_exported(part) for part in what.parts]
-    paths = [what] if isinstance(what, (str, os.PathLike)) else list(what)
+    paths = [what] if isinstance(what, (str, os.PathLike)) else list(what) if isinstance(what, Sequence) else []
     if not paths or not all(isinstance(path, (str, os.PathLike)) for path in paths):
         raise OptionError("an export's result or artifacts can be packaged", where="what", found=what, expected="an ExportResult or paths")
     if len(paths) == 1:

@@ -119,7 +119,7 @@ def _weight_problems(path: str, artifact: Mapping[str, Any], found: OnnxFile) ->
     differing = [name for name in before if before[name] != after[name]]
     if not differing:
         return
-    kinds = [sorted((one[name]["dtype"], *one[name]["shape"], one[name]["sha256"]) for name in differing) for one in (before, after)]
+    kinds = [sorted((one[name]["dtype"], one[name]["shape"], one[name]["sha256"]) for name in differing) for one in (before, after)]
     if kinds[0] == kinds[1]:
         yield Problem("weights", path, "weights were exchanged: they hold each other's values", found=_listed(differing))
         return

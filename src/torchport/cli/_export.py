@@ -211,8 +211,10 @@ def export(
         if bundle is not None:
             on_stage("package")
             packaged = result.package(bundle, overwrite=overwrite, signer=signer)
-    document = {**result.to_dict(), **({} if packaged is None else {"bundle": packaged.to_dict()})}
-    shown.result(document if shown.as_json else None, *_report(result), *([] if packaged is None else package_report(packaged)))
+    document = None
+    if shown.as_json:
+        document = {**result.to_dict(), **({} if packaged is None else {"bundle": packaged.to_dict()})}
+    shown.result(document, *_report(result), *([] if packaged is None else package_report(packaged)))
 
 
 def _report(result: ExportResult) -> list[RenderableType]:

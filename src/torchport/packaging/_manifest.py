@@ -71,7 +71,7 @@ def _ports(terms: Sequence[PortTerm]) -> list[dict[str, Any]]:
 def _proof(proof: Proof) -> dict[str, Any]:
     """What the proof showed; how long it took is of no use to anybody later."""
     found = proof.to_dict()
-    kept = ("runtime", "worst_error", "noise_source", "tolerances", "ranges", "notes")
+    kept = ("runtime", "worst_error", "noise_source", "tolerances", "ranges", "rows", "notes")
     return {
         **{name: found[name] for name in kept},
         "cases": [{name: case[name] for name in ("sizes", "label", "error", "tolerance")} for case in found["cases"]],

@@ -131,8 +131,10 @@ def _sizes(sizes: Mapping[str, int]) -> str:
 
 
 def _range(limits: Mapping[str, Any]) -> str:
-    text = f"{limits['min']} or more" if limits["max"] is None else f"{limits['min']} to {limits['max']}"
-    return text if limits["multiple_of"] == 1 else f"{text}, a multiple of {limits['multiple_of']}"
+    step = limits["multiple_of"]
+    least = -(-limits["min"] // step) * step
+    text = f"{least} or more" if limits["max"] is None else f"{least} to {limits['max'] // step * step}"
+    return text if step == 1 else f"{text}, a multiple of {step}"
 
 
 def _plain(text: str) -> str:

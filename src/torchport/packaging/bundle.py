@@ -38,11 +38,12 @@ class BundleTarget(Target):
         return True
 
     def _write(self, parts: Sequence[Part], stage: Path, order: Order) -> Sequence[str]:
-        parts = [_holding(part) for part in parts]
         _check_names(parts)
-        artifacts = []
-        for part in parts:
-            files = self.copy_artifact(part, stage)
+        artifacts, kept = [], []
+        for given in parts:
+            files = self.copy_artifact(given, stage)
+            part = _holding(given, files)
+            kept.append(part)
             folder = Path("goldens") / part.name
             (stage / folder).mkdir(parents=True)
             cases = []
@@ -52,14 +53,14 @@ class BundleTarget(Target):
                 write_arrays(stage / paths["outputs"], golden.outputs)
                 cases.append({"name": golden.name, "sizes": dict(golden.sizes), **paths, "tolerances": dict(golden.tolerances)})
             artifacts.append(artifact_entry(part, files, cases))
-        (stage / _README).write_text(readme_text(order.directory.name, parts, artifacts, signed=order.signer is not None), encoding="utf-8")
+        (stage / _README).write_text(readme_text(order.directory.name, kept, artifacts, signed=order.signer is not None), encoding="utf-8")
         names = sorted(path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file())
         listed = [describe_file(stage / name, name) for name in names]
         content = format_manifest(artifacts, listed, order.metadata, None if order.signer is None else order.signer.name)
         (stage / MANIFEST).write_bytes(content)
         if order.signer is not None:
             (stage / SIGNATURE).write_bytes(format_signature(order.signer, content))
-        return [note for part in parts for note in part.notes]
+        return [note for part in kept for note in part.notes]
 
     def _check(self, stage: Path, order: Order) -> None:
         report = check(stage, signer=order.signer)
@@ -85,18 +86,22 @@ def _check_names(parts: Sequence[Part]) -> None:
             raise PackageError("each artifact of a bundle needs a name of its own that can be a folder's", where=name)
 
 
-def _holding(part: Part) -> Part:
+def _holding(part: Part, files: Sequence[Path]) -> Part:
     """The part with those goldens that the artifact answers within the plain tolerances.
 
     A proof may have let more pass, after a second look at that very case: a tie, rounding at that very size. A check elsewhere has no
     model to look again with.
+
+    Args:
+        part: What is packaged.
+        files: Its files in the bundle, the one to open first.
 
     Raises:
         PackageError: Its first case is not among them, or it takes inputs that no port declares.
     """
     kept: list[Golden] = []
     notes = list(part.notes)
-    with open_artifact(part.artifact.paths, part.artifact.signature) as session:
+    with open_artifact(files, part.artifact.signature) as session:
         weights = [name for name in session.input_names if name not in part.artifact.signature.inputs]
         if weights:
             raise PackageError(
