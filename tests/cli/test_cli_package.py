@@ -1,0 +1,96 @@
+"""``torchport package`` and ``torchport export --bundle`` in process: files, exit codes, what is shown."""
+
+import json
+
+import pytest
+
+from torchport.check.__main__ import main as check_main
+
+KEY = bytes(range(32))
+
+
+@pytest.fixture
+def made(torchport_cli):
+    assert torchport_cli("export", "toys.py:Scale", "-o", "m.onnx", "--no-verify").exit_code == 0
+
+
+def manifest(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+@pytest.mark.usefixtures("made")
+def test_a_file_is_packaged_and_holds(torchport_cli, folder):
+    result = torchport_cli("package", "m.onnx", "-o", "m.bundle", "--metadata", "license=Apache-2.0", "--metadata", "url=a=b")
+    assert result.exit_code == 0, result.stderr
+    assert manifest(folder / "m.bundle")["metadata"] == {"license": "Apache-2.0", "url": "a=b"}
+    for said in ("packaged m.bundle (bundle)", "manifest.json", "python -m torchport.check m.bundle", "artifact's own"):
+        assert said in result.stdout
+    assert check_main([str(folder / "m.bundle")]) == 0
+
+
+@pytest.mark.usefixtures("made")
+def test_the_result_is_a_document(torchport_cli):
+    document = torchport_cli("package", "m.onnx", "-o", "m.bundle", "--json").document
+    assert document["target"] == "bundle"
+    assert "manifest.json" in document["files"]
+
+
+@pytest.mark.usefixtures("made")
+def test_an_older_bundle_is_replaced_on_request_only(torchport_cli, folder):
+    assert torchport_cli("package", "m.onnx", "-o", "m.bundle").exit_code == 0
+    assert torchport_cli("package", "m.onnx", "-o", "m.bundle").exit_code == 2
+    assert torchport_cli("package", "m.onnx", "-o", "m.bundle", "--overwrite", "--metadata", "a=b").exit_code == 0
+    assert manifest(folder / "m.bundle")["metadata"] == {"a": "b"}
+
+
+@pytest.mark.usefixtures("made")
+def test_a_bundle_is_signed_with_a_key(torchport_cli, folder):
+    (folder / "bundle.key").write_bytes(KEY)
+    assert torchport_cli("package", "m.onnx", "-o", "m.bundle", "--key", "bundle.key").exit_code == 0
+    assert manifest(folder / "m.bundle")["signer"] == "hmac-sha256"
+    assert check_main([str(folder / "m.bundle"), "--key", str(folder / "bundle.key")]) == 0
+    (folder / "bundle.key").write_bytes(KEY[::-1])
+    assert check_main([str(folder / "m.bundle"), "--key", str(folder / "bundle.key")]) == 16
+
+
+@pytest.mark.usefixtures("made")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nothing.onnx",), "no such artifact"),
+        (("toys.py",), "no format has the extension"),
+        (("m.onnx", "--metadata", "license"), "KEY=TEXT"),
+        (("m.onnx", "--metadata", "a=1", "--metadata", "a=2"), "each key once"),
+        (("m.onnx", "--target", "bundel"), "did you mean 'bundle'?"),
+        (("m.onnx", "--key", "nothing.key"), "the key cannot be read"),
+        (("m.onnx", "--key", "toys.py", "--signer", "rsa"), "unknown signer"),
+    ],
+)
+def test_bad_input_ends_with_2_and_writes_nothing(torchport_cli, folder, words, said):
+    before = sorted(folder.iterdir())
+    result = torchport_cli("package", *words, "-o", "m.bundle")
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert sorted(folder.iterdir()) == before
+
+
+def test_an_export_is_bundled_with_the_answers_of_its_model(torchport_cli, folder):
+    (folder / "bundle.key").write_bytes(KEY)
+    words = ("export", "toys.py:Scale", "-o", "m.onnx", "--bundle", "m.bundle", "--bundle-key", "bundle.key")
+    result = torchport_cli(*words, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert result.document["bundle"]["directory"] == "m.bundle"
+    artifact = manifest(folder / "m.bundle")["artifacts"][0]
+    assert artifact["goldens"]["from"] == "model"
+    assert artifact["proof"]["cases"]
+    assert check_main([str(folder / "m.bundle"), "--key", str(folder / "bundle.key")]) == 0
+    text = torchport_cli(*words, "--overwrite").stdout
+    assert "packaged m.bundle (bundle)" in text
+
+
+def test_an_occupied_place_is_refused_before_the_export(torchport_cli, folder):
+    (folder / "m.bundle").mkdir()
+    (folder / "m.bundle" / "thesis.tex").write_text("years of work")
+    for words in (("--bundle", "m.bundle", "--overwrite"), ("--bundle", "no/m.bundle"), ("--bundle-key", "toys.py")):
+        assert torchport_cli("export", "toys.py:Scale", "-o", "m.onnx", *words).exit_code == 2
+    assert not (folder / "m.onnx").exists()
