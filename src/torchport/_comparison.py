@@ -16,8 +16,11 @@ Array = npt.NDArray[Any]
 _SENTINEL = 1e4
 """A value so many times the median magnitude is a mask value (-1e9, the lowest float), not part of the output's scale.
 
-So is one value that fills most of an output, if it is at least so large and so many times all the others.
+So are a few values that fill most of an output, if they are at least so large and so many times all the others.
 """
+
+_FEW = 4
+"""A model has a mask value or two, and sums of them."""
 
 _ONE_VALUE = 1.01
 """Mask values are one number, give or take what was added to it."""
@@ -66,13 +69,19 @@ def scale_of(array: Array) -> float:
         return 0.0
     largest = float(magnitude.max())
     if largest >= _SENTINEL:
-        others = magnitude[magnitude * _ONE_VALUE < largest]
-        if others.size and largest >= _SENTINEL * others.max():
-            return scale_of(others)
+        ordered = np.sort(magnitude)
+        gaps = np.flatnonzero(ordered[1:] >= _SENTINEL * ordered[:-1])
+        if gaps.size and ordered[gaps[0] + 1] >= _SENTINEL and _few_values(ordered[gaps[0] + 1 :]):
+            return scale_of(ordered[: gaps[0] + 1])
     typical = float(np.median(magnitude))
     if largest <= _SENTINEL * typical:
         return largest
     return float(magnitude[magnitude <= _SENTINEL * typical].max())
+
+
+def _few_values(ordered: Array) -> bool:
+    """Whether magnitudes in ascending order are a few numbers, give or take what was added to them."""
+    return 1 + int((ordered[1:] > _ONE_VALUE * ordered[:-1]).sum()) <= _FEW
 
 
 def compare(expected: Array, got: Array, tolerance: float = 0.0, *, scale: float | None = None) -> Difference:

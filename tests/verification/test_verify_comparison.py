@@ -139,3 +139,9 @@ def test_probabilities_that_are_nearly_all_one_keep_one_as_their_scale():
     assert scale_of(np.array([1.0, 1.0, 1.0, 1e-9])) == 1.0
     assert scale_of(np.array([1e6, 1e6, 1e6, 5e5])) == 1e6
     assert scale_of(np.array([-1e9, -1e9])) == 1e9
+
+
+@pytest.mark.parametrize("masks", [(-1e9,), (-1e9, -1.5e9), (-1e9, -2e9, -3.4028235e38), (-1e9, -1e9 - 64, -1e9 + 128)])
+def test_several_mask_values_in_most_of_an_output_are_not_its_scale(masks):
+    values = np.concatenate([np.repeat(np.asarray(masks, np.float64), 50), [0.5, -2.0, 1.25]])
+    assert scale_of(values) == 2.0

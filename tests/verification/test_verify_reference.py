@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import torchport
 from torchport.errors import PortValueError, ReferenceRunError
 from torchport.ports import Axis, Port
 
@@ -233,3 +234,19 @@ def test_a_limit_on_the_axis_is_respected(bench):
     reference = bench(Of(lambda x: x.sum(1)), inputs, Y, {"batch": 3, "time": 20}).reference()
     assert all(case.sizes["time"] in range(4, 61, 4) for case in reference.cases)
     assert {4, 60} <= {case.sizes["time"] for case in reference.cases}
+
+
+def test_a_size_that_may_not_exceed_another_is_a_relation_and_no_range(tmp_path):
+    class Gathered(torch.nn.Module):
+        def forward(self, values, places):
+            return values.gather(1, places)
+
+    example = (torch.randn(3, 9), torch.randint(0, 2, (3, 5)))
+    axes = {"values": {0: "rows", 1: "columns"}, "places": {0: "few", 1: "taken"}}
+    result = torchport.export(Gathered(), tmp_path / "m.onnx", input_example=example, dynamic_axes=axes)
+    assert "few" not in result.proof.ranges
+    assert "rows" not in result.proof.ranges
+    assert any("`few` is never greater than `rows`" in note for note in result.notes)
+    with torchport.load(tmp_path / "m.onnx") as loaded:
+        (answer,) = loaded({"values": torch.randn(7, 9), "places": torch.randint(0, 2, (6, 5))}).values()
+    assert answer.shape == (6, 5)

@@ -46,6 +46,9 @@ _FILLED = frozenset(
 )
 """Operators whose answer is as large as their first input, whatever else goes in."""
 
+_RNN_CHECKS = frozenset({"check_input", "check_hidden_size", "check_forward_args", "get_expected_hidden_size"})
+"""Methods of torch's recurrent layers that read the batch of a packed sequence as a number, to compare shapes."""
+
 _SIZE_READS = frozenset({"aten::size", "aten::sym_size", "aten::dim", "aten::numel", "aten::sym_numel", "aten::len", "prim::shape"})
 _SHAPE_ONLY = frozenset({f"aten::{name}" for name in ("zeros_like", "ones_like", "empty_like", "new_zeros", "new_ones", "new_empty")})
 
@@ -148,6 +151,11 @@ def _asking_in_torch(frame: FrameType | None) -> FrameType | None:
     return frame if frame is not None and frame.f_code.co_filename.startswith(_TORCH) else None
 
 
+def _only_checks(asking: FrameType | None) -> bool:
+    """Whether torch's own code converts a tensor for nothing but a check of what it was given."""
+    return asking is not None and asking.f_code.co_filename.endswith("/torch/nn/modules/rnn.py") and asking.f_code.co_name in _RNN_CHECKS
+
+
 def _scalars(frame: FrameType) -> list[torch.Tensor]:
     """The tensors of one element among a frame's variables, those in tuples and lists (shapes) too."""
     found: list[torch.Tensor] = []
@@ -237,7 +245,7 @@ class Witness(TorchFunctionMode):
         decisive = False
         if text.startswith("Converting a tensor to a"):
             origin = self._origin(asking)
-            if origin is Origin.CONSTANT or (origin in (Origin.SIZE, Origin.COUNT) and by_torch):
+            if origin is Origin.CONSTANT or (origin in (Origin.SIZE, Origin.COUNT) and by_torch) or _only_checks(asking):
                 return
             decisive = origin in (Origin.COUNT, Origin.VALUE) and not is_only_a_check(file, line)
             what = text.removeprefix("Converting a tensor to ")

@@ -122,6 +122,7 @@ class Settled:
         ranges: Symbol to its range, for symbols whose range was found here.
         merged: Symbol to the one that it was merged into.
         notes: What was found, in words.
+        at_most: Pairs of symbols: the first is never greater than the second.
     """
 
     signature: Signature
@@ -131,6 +132,18 @@ class Settled:
     ranges: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     merged: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    at_most: list[tuple[str, str]] = field(default_factory=list)
+
+    def fits(self, sizes: Mapping[str, int]) -> bool:
+        """Whether no symbol is greater than one that it may not exceed."""
+        return all(sizes[small] <= sizes[large] for small, large in self.at_most)
+
+    def fitted(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """The sizes, each no greater than what it may not exceed."""
+        fitting = dict(sizes)
+        for small, large in self.at_most:
+            fitting[small] = min(fitting[small], fitting[large])
+        return fitting
 
 
 def smallest_batch(settled: Settled) -> dict[str, int]:
@@ -163,6 +176,8 @@ def affordable(asker: Asker, settled: Settled, sizes: Mapping[str, int], *, shar
         sizes: The sizes in question.
         share: Of the time that a run may take at most; below 1, sizes near the traced ones have to be cheap, too.
     """
+    if not settled.fits(sizes):
+        return False
     if share == 1.0 and prod(size / settled.traced[name] for name, size in sizes.items()) <= _NEAR:
         return True
     known = [(prod(dict(key).values()), seconds) for key, seconds in asker.seconds.items() if key]

@@ -73,7 +73,8 @@ def _key(sizes: Mapping[str, int]) -> Sizes:
 def _allowed(settled: Settled, fork: Fork, base: Mapping[str, int]) -> list[dict[str, int]]:
     symbols = settled.signature.symbols
     steps = {name: symbols[name].multiple_of for name in base}
-    return [sizes for sizes in next_sizes(fork, base, steps) if all(symbols[name].allows(size) for name, size in sizes.items())]
+    possible = (sizes for sizes in next_sizes(fork, base, steps) if settled.fits(sizes))
+    return [sizes for sizes in possible if all(symbols[name].allows(size) for name, size in sizes.items())]
 
 
 def _where(fork: Fork) -> str:

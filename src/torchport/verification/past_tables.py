@@ -27,7 +27,8 @@ def settle_tables(asker: Asker, settled: Settled) -> None:
         if any(case.sizes[name] > last for case in settled.cases) or not axis.allows(last + step):
             continue
         others = smallest_batch(settled)
-        refused = [size for size in (last + step, last + step * (2 + last // step // 16)) if axis.allows(size)]
+        tried = (last + step, last + step * (2 + last // step // 16))
+        refused = [size for size in tried if axis.allows(size) and settled.fits({**others, name: size})]
         refusals = (asker.fails_early(settled.signature, {**others, name: size}, table) for size in refused)
         refusal = next((one for one in refusals if one is not None), None)
         if refusal is not None:

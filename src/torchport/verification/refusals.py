@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from torchport.errors import ReferenceRunError
@@ -40,7 +40,9 @@ def settle_sizes(asker: Asker, signature: Signature, traced: Mapping[str, int], 
     while _merge(asker, settled):
         continue
     for _ in range(_ROUNDS):
-        answers = [asker.ask(settled.signature, sizes) for sizes in cover(settled.signature, settled.traced, least=least)]
+        covering = [settled.fitted(sizes) for sizes in cover(settled.signature, settled.traced, least=least)]
+        distinct = [sizes for index, sizes in enumerate(covering) if sizes not in covering[:index]]
+        answers = [asker.ask(settled.signature, sizes) for sizes in distinct]
         settled.cases = [answer for answer in answers if isinstance(answer, Case)]
         refused = [answer for answer in answers if isinstance(answer, Refusal)]
         if not refused:
@@ -109,9 +111,12 @@ def _narrow(asker: Asker, settled: Settled) -> bool:
         if name not in settled.traced:
             continue
         traced = settled.traced[name]
-        refused = [size for size in levels(axis, traced) if not _alone(asker, settled, {name: size})]
+        tried = [size for size in levels(axis, traced) if settled.fits({**settled.traced, name: size})]
+        refused = [size for size in tried if not _alone(asker, settled, {name: size})]
         if not refused:
             continue
+        if _relate(asker, settled, name, refused):
+            return True
         if factor := _multiple(asker, settled, name, axis, traced):
             settled.signature = with_symbol(settled.signature, name, multiple_of=factor)
             settled.notes.append(f"`{name}` must be a multiple of {factor}")
@@ -125,6 +130,23 @@ def _narrow(asker: Asker, settled: Settled) -> bool:
             settled.ranges[name] = (low, high)
             settled.notes.append(f"{name}: {low} to {high}" if high is not None else f"{name}: {low} or more")
             return True
+    return False
+
+
+def _relate(asker: Asker, settled: Settled, name: str, refused: Sequence[int]) -> bool:
+    """Whether the refused sizes are those past another symbol's size: answered when that one moves along."""
+    traced, symbols = settled.traced, settled.signature.symbols
+    for other, size in traced.items():
+        above, below = [one for one in refused if one > size], [one for one in refused if one < size]
+        for far, pair in ((max(above, default=None), (name, other)), (min(below, default=None), (other, name))):
+            if far is None or other == name or pair in settled.at_most or not symbols[other].allows(far):
+                continue
+            if len(above if pair[0] == name else below) < len(refused) or not settled.fits({**traced, name: far, other: far}):
+                continue
+            if _answers(asker, settled, {**traced, name: far, other: far}):
+                settled.at_most.append(pair)
+                settled.notes.append(f"`{pair[0]}` is never greater than `{pair[1]}`: sizes that break this are not promised")
+                return True
     return False
 
 
