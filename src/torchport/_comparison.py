@@ -70,8 +70,8 @@ def scale_of(array: Array) -> float:
     largest = float(magnitude.max())
     if largest >= _SENTINEL:
         ordered = np.sort(magnitude)
-        gaps = np.flatnonzero(ordered[1:] >= _SENTINEL * ordered[:-1])
-        if gaps.size and ordered[gaps[0] + 1] >= _SENTINEL and _few_values(ordered[gaps[0] + 1 :]):
+        gaps = np.flatnonzero((ordered[1:] >= _SENTINEL * ordered[:-1]) & (ordered[1:] >= _SENTINEL))
+        if gaps.size and _few_values(ordered[gaps[0] + 1 :]):
             return scale_of(ordered[: gaps[0] + 1])
     typical = float(np.median(magnitude))
     if largest <= _SENTINEL * typical:
