@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchport.errors import OptionError, PackageError
 from torchport.packaging import Order, Packaged, Part, part_of_file, targets
@@ -27,6 +27,7 @@ def package(
     overwrite: bool = False,
     metadata: Mapping[str, str] | None = None,
     signer: Signer | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Packaged:
     """Packages artifacts for where they will run.
 
@@ -37,7 +38,8 @@ def package(
         target: The kind of package; ``bundle`` proves itself again by ``python -m torchport.check``.
         overwrite: Replace an older package of the same kind. Nothing else is ever replaced.
         metadata: Texts to write down beside everything else (``{"license": "Apache-2.0"}``).
-        signer: Who vouches for it (`torchport.check.HmacSigner`).
+        signer: Who vouches for it (`torchport.check.HmacSigner`), for targets that can be signed.
+        options: What the target takes beside that (``{"max_batch_size": 8}`` for ``triton``).
 
     Returns:
         What was written.
@@ -60,7 +62,9 @@ def package(
     place = Path(os.fspath(directory))
     if place.name in ("", ".."):  # "." and "out/..": a name to write beside is needed
         place = place.resolve()
-    return chosen.package(_parts(what), Order(place, overwrite, dict(texts), signer))
+    return chosen.package(
+        _parts(what), Order(place, overwrite, dict(texts), signer, {name: str(value) for name, value in (options or {}).items()})
+    )
 
 
 def _parts(what: ExportResult | PathLike | Sequence[PathLike]) -> list[Part]:

@@ -170,11 +170,12 @@ class ExportResult:
         overwrite: bool = False,
         metadata: Mapping[str, str] | None = None,
         signer: Signer | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Packaged:
         """Packages the artifacts with their proof and with answers of the untouched model; see `torchport.package`."""
         from torchport._package import package
 
-        return package(self, directory, target=target, overwrite=overwrite, metadata=metadata, signer=signer)
+        return package(self, directory, target=target, overwrite=overwrite, metadata=metadata, signer=signer, options=options)
 
 
 @dataclass(frozen=True)

@@ -94,3 +94,15 @@ def test_an_occupied_place_is_refused_before_the_export(torchport_cli, folder):
     for words in (("--bundle", "m.bundle", "--overwrite"), ("--bundle", "no/m.bundle"), ("--bundle-key", "toys.py")):
         assert torchport_cli("export", "toys.py:Scale", "-o", "m.onnx", *words).exit_code == 2
     assert not (folder / "m.onnx").exists()
+
+
+@pytest.mark.usefixtures("made")
+def test_a_model_repository_takes_versions(torchport_cli, folder):
+    words = ("package", "m.onnx", "-o", "repository", "--target", "triton", "--set", "name=scale")
+    assert torchport_cli(*words).exit_code == 0
+    result = torchport_cli(*words)
+    assert result.exit_code == 0
+    assert "packaged repository/scale (triton)" in result.stdout
+    assert "torchport.check" not in result.stdout
+    assert sorted(path.name for path in (folder / "repository" / "scale").iterdir()) == ["1", "2", "config.pbtxt"]
+    assert torchport_cli(*words, "--set", "batch=2").exit_code == 2

@@ -1,5 +1,6 @@
 """A package is there as a whole or not at all: killed at any step, raced, refused, replaced."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ import torchport
 from torchport.check import check
 from torchport.errors import ArtifactExistsError, UnusablePathError
 from torchport.packaging import new_directory
-from torchport.packaging._place import exchange
+from torchport.packaging._place import _move, exchange
 
 STEPS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.link", "ctypes.dlsym", "shutil.copyfile")
 
@@ -122,6 +123,22 @@ def test_of_two_packagers_one_wins_and_the_other_says_so(tmp_path):
     assert sum(isinstance(one, ArtifactExistsError) for one in outcomes) == 1
     assert (place / "file").read_text() == won
     assert list(tmp_path.iterdir()) == [place]
+
+
+@pytest.mark.parametrize(("ours", "kept"), [(None, "old"), (lambda _: False, "old"), (lambda _: True, "new")])
+def test_what_came_at_the_last_moment_is_replaced_only_where_that_was_asked_for(tmp_path, ours, kept):
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    with contextlib.nullcontext() if kept == "new" else pytest.raises(ArtifactExistsError, match="meanwhile"):
+        _move(tmp_path / "new", tmp_path / "old", ours)
+    assert (tmp_path / "old" / "file").read_text() == kept
+
+
+def test_a_move_that_the_system_refuses_is_told(tmp_path):
+    (tmp_path / "new").mkdir()
+    with pytest.raises(UnusablePathError, match="cannot be"):
+        _move(tmp_path / "new", tmp_path / "gone" / "old", None)
 
 
 @pytest.mark.parametrize("native", [None, lambda: None, lambda: lambda *_: -1], ids=["native", "not there", "refused"])

@@ -34,7 +34,6 @@ class OnnxFile:
         outputs: The same of each output.
         weights: Name, dtype, shape and sha256 of each initializer, in order.
         nodes: The sha256 of the nodes and functions as they stand in the file.
-        spans: Where each weight lies in the file, for those inside it.
     """
 
     opsets: dict[str, int]
@@ -42,7 +41,6 @@ class OnnxFile:
     outputs: list[dict[str, Any]]
     weights: list[dict[str, Any]]
     nodes: str
-    spans: dict[str, tuple[int, int]]
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -54,7 +52,6 @@ def read_onnx(path: Path) -> OnnxFile:
     opsets: dict[str, int] = {}
     ports: dict[int, list[dict[str, Any]]] = {_GRAPH_INPUT: [], _GRAPH_OUTPUT: []}
     weights: list[dict[str, Any]] = []
-    spans: dict[str, tuple[int, int]] = {}
     nodes = hashlib.sha256()
     graphs = 0
     with mapped(path) as data:
@@ -71,14 +68,13 @@ def read_onnx(path: Path) -> OnnxFile:
                         ports[one.number].append(_port(data, one))
                     elif one.number == _GRAPH_INITIALIZER and one.wire == LENGTH_DELIMITED:
                         weights.append(_weight(data, one, path))
-                        spans[weights[-1]["name"]] = (one.start, one.end)
                     elif one.number in (_GRAPH_NODE, _GRAPH_SPARSE):
                         nodes.update(data[one.start : one.end])
     if not graphs:
         raise ValueError("the file holds no graph")
     names = {weight["name"] for weight in weights}
     inputs = [port for port in ports[_GRAPH_INPUT] if port["name"] not in names]
-    return OnnxFile(dict(sorted(opsets.items())), inputs, ports[_GRAPH_OUTPUT], weights, nodes.hexdigest(), spans)
+    return OnnxFile(dict(sorted(opsets.items())), inputs, ports[_GRAPH_OUTPUT], weights, nodes.hexdigest())
 
 
 def _text(data: mmap.mmap, field: Field) -> str:

@@ -29,18 +29,23 @@ def package(
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="KEY=TEXT", help="A text to write down beside everything else; repeat it.")
     ] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="What the target takes: max_batch_size=8 for triton; repeat it.")
+    ] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="Sign the manifest with this key.")] = None,
     signer: Annotated[str, typer.Option(help="The kind of signature.")] = "hmac-sha256",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older package of the same kind.")] = False,
 ) -> None:
     """Package artifacts with a manifest and golden answers, so that they prove themselves again elsewhere."""
-    texts = _texts(metadata or ())
+    texts, settings = _texts(metadata or (), "--metadata", "license=Apache-2.0"), _texts(options or (), "--set", "max_batch_size=8")
     shown = output_of(context)
     with shown.progress(f"Packaging {', '.join(path.name for path in artifacts)}") as on_stage:
         on_stage("package")
         from torchport._package import package as run
 
-        packaged = run(artifacts, output, target=target, overwrite=overwrite, metadata=texts, signer=read_signer(key, signer))
+        packaged = run(
+            artifacts, output, target=target, overwrite=overwrite, metadata=texts, signer=read_signer(key, signer), options=settings
+        )
     shown.result(packaged.to_dict(), *package_report(packaged))
 
 
@@ -53,12 +58,12 @@ def read_signer(key: Path | None, name: str) -> Signer | None:
     return signers[name](key)
 
 
-def _texts(pairs: Sequence[str]) -> dict[str, str]:
+def _texts(pairs: Sequence[str], option: str, example: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name or name in found:
-            raise OptionError("metadata is given as KEY=TEXT, each key once", where="--metadata", found=pair, expected="license=Apache-2.0")
+            raise OptionError(f"{option} takes KEY=TEXT, each key once", where=option, found=pair, expected=example)
         found[name] = text
     return found
 

@@ -8,6 +8,7 @@ from torchport.packaging._place import new_directory
 from torchport.packaging._records import Golden, Order, Packaged, Part
 from torchport.packaging._stated import part_of_file
 from torchport.packaging.bundle import BundleTarget
+from torchport.packaging.triton import TritonTarget
 
 __all__ = [
     # what a target takes and gives
@@ -24,6 +25,9 @@ __all__ = [
     "part_of_file",
     # those that are there
     "BundleTarget",
+    "TritonTarget",
 ]
 
-targets.add("bundle", BundleTarget())
+for _target in (BundleTarget(), TritonTarget()):
+    targets.add(_target.name, _target)
+del _target

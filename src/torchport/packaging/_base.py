@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+import difflib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, final
 
 from torchport._registry import Registry
 from torchport.emit._files import digests_of
-from torchport.errors import PackageError, TorchportError, UnusablePathError
+from torchport.errors import OptionError, PackageError, TorchportError, UnusablePathError
 from torchport.packaging._place import check_place, new_directory
 from torchport.packaging._records import Order, Packaged, Part
 
@@ -26,9 +28,13 @@ class Target(abc.ABC):
 
     Attributes:
         name: The registered name.
+        options: What it takes beside the common arguments: name to what it means.
+        can_be_signed: Whether it makes use of a signer.
     """
 
     name: ClassVar[str]
+    options: ClassVar[Mapping[str, str]] = {}
+    can_be_signed: ClassVar[bool] = False
 
     @final
     def package(self, parts: Sequence[Part], order: Order) -> Packaged:
@@ -48,7 +54,8 @@ class Target(abc.ABC):
         for part in parts:
             if not part.goldens:
                 raise PackageError("an artifact without golden inputs cannot be packaged", where=part.artifact.path.name)
-        with new_directory(order.directory, overwrite=order.overwrite, is_ours=self.is_ours) as stage:
+        self.check_order(order)
+        with self._placed(parts, order) as stage:
             try:
                 notes = self._write(parts, stage, order)
                 self._check(stage, order)
@@ -63,9 +70,28 @@ class Target(abc.ABC):
                     f"the {self.name} could not be made: {type(error).__name__}: {error}", where=order.directory.name
                 ) from error
             files = tuple(sorted(path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file()))
-        return Packaged(self.name, order.directory, files, tuple(dict.fromkeys(notes)))
+        return Packaged(self.name, self._home(parts, order), files, tuple(dict.fromkeys(notes)))
 
     @final
+    def check_order(self, order: Order) -> None:
+        """Refuses what this target does not take.
+
+        Raises:
+            OptionError: An option is not known here, or a signer is of no use.
+        """
+        for name in order.options:
+            if name not in self.options:
+                near = difflib.get_close_matches(name, self.options, n=1)
+                raise OptionError(
+                    f"the target {self.name} has no such option",
+                    stage="package",
+                    found=name,
+                    expected=", ".join(self.options) or "none",
+                    hint=f"did you mean {near[0]!r}?" if near else None,
+                )
+        if order.signer is not None and not self.can_be_signed:
+            raise OptionError(f"the target {self.name} holds no signature", stage="package", found=order.signer.name)
+
     def check_place(self, order: Order) -> None:
         """Refuses a place that cannot be written to, before anything dear is done.
 
@@ -74,6 +100,14 @@ class Target(abc.ABC):
             UnusablePathError: The folder above is missing.
         """
         check_place(order.directory, overwrite=order.overwrite, is_ours=self.is_ours)
+
+    def _home(self, parts: Sequence[Part], order: Order) -> Path:
+        """Where the package is in the end."""
+        return order.directory
+
+    def _placed(self, parts: Sequence[Part], order: Order) -> contextlib.AbstractContextManager[Path]:
+        """An empty folder that goes to its place when the context ends without an error."""
+        return new_directory(order.directory, overwrite=order.overwrite, is_ours=self.is_ours)
 
     @abc.abstractmethod
     def is_ours(self, directory: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torchport.errors import ArtifactExistsError, UnusablePathError
 
-__all__ = ["check_place", "exchange", "new_directory"]
+__all__ = ["check_place", "exchange", "new_directory", "replace_ours"]
 
 _AT_FDCWD = -100
 _EXCHANGE = 2
@@ -45,7 +45,7 @@ def new_directory(directory: Path, *, overwrite: bool, is_ours: Callable[[Path],
         stage.mkdir()  # with the modes that the user's mask gives; the outer one is private
         yield stage
         check_place(directory, overwrite=overwrite, is_ours=is_ours)
-        _move(stage, directory)
+        _move(stage, directory, is_ours if overwrite else None)
     finally:
         with suppress(FileNotFoundError):
             shutil.rmtree(outer)
@@ -74,12 +74,15 @@ def check_place(directory: Path, *, overwrite: bool, is_ours: Callable[[Path], b
         raise ArtifactExistsError("a package is there already", stage="package", where=str(directory), hint=_HINT)
 
 
-def _move(stage: Path, directory: Path) -> None:
+def _move(stage: Path, directory: Path, is_ours: Callable[[Path], bool] | None) -> None:
+    """Puts ``stage`` at ``directory``; ``is_ours`` where something there may be replaced."""
     try:
-        if directory.exists() and not _is_empty(directory):
-            exchange(stage, directory)
+        if is_ours is not None and directory.exists() and not _is_empty(directory):
+            replace_ours(stage, directory, is_ours)
         else:
             stage.rename(directory)  # an empty folder is replaced in the same step; a full one is an error
+    except ArtifactExistsError:  # an OSError, too
+        raise
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise ArtifactExistsError(
@@ -88,6 +91,18 @@ def _move(stage: Path, directory: Path) -> None:
         raise UnusablePathError(
             "the package cannot be put into its place", stage="package", where=str(directory), found=error.strerror
         ) from error
+
+
+def replace_ours(new: Path, old: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Exchanges two folders, and takes it back where the old one turns out to be somebody else's: it came a moment ago.
+
+    Raises:
+        ArtifactExistsError: It is.
+    """
+    exchange(new, old)
+    if not is_ours(new):
+        exchange(new, old)
+        raise ArtifactExistsError("somebody else put something there meanwhile", stage="package", where=str(old), hint=_HINT)
 
 
 def _native() -> Any:

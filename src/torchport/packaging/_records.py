@@ -66,12 +66,14 @@ class Order:
         overwrite: Replace an older package of the same target there.
         metadata: What shall be written down beside everything else.
         signer: Who vouches for it, for targets that can be signed.
+        options: What this kind of package takes beside that, by name, as texts.
     """
 
     directory: Path
     overwrite: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     signer: Signer | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class BundleTarget(Target):
     """A folder for anybody: ``python -m torchport.check`` says whether it is what was packaged, and whether it answers alike."""
 
     name: ClassVar[str] = "bundle"
+    can_be_signed: ClassVar[bool] = True
 
     def is_ours(self, directory: Path) -> bool:
         """A folder with a manifest that can be read."""
