@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types check bench lock clean
+NEMO := .venv-nemo
+NEMO_STAMP := $(NEMO)/.installed
+
+.PHONY: demo test test-nemo lint types check bench lock clean
 
 $(STAMP): requirements.lock requirements-no-deps.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,6 +23,17 @@ test: $(STAMP)
 	rm -f .coverage .coverage.*
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov=torchport --cov-report=term --cov-fail-under=90
 
+# NeMo brings a hundred packages and takes a minute to start: it has an environment of its own, which `make test` knows nothing of.
+$(NEMO_STAMP): pyproject.toml
+	test -x $(NEMO)/bin/python || $(PYTHON) -m venv $(NEMO)
+	$(NEMO)/bin/python -m pip install --quiet --disable-pip-version-check "nemo-toolkit[asr,tts]==3.0.0" "torch==2.13.0"
+	$(NEMO)/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" "onnx-ir>=1.1,<2" "onnxscript>=0.7,<0.8" \
+		"onnxruntime>=1.20" "ml-dtypes>=0.5" pytest pytest-timeout
+	touch $(NEMO_STAMP)
+
+test-nemo: $(NEMO_STAMP)
+	OMP_NUM_THREADS=1 PYTHONPATH=src $(NEMO)/bin/python -m pytest tests/nemo
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,7 +47,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/export.py
 
 clean:
-	rm -rf $(VENV) .demo .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(NEMO) .demo .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
 
 # The lock is what is installed, without torchport itself and what is installed without its dependencies.
 lock: $(STAMP)

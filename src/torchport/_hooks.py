@@ -25,7 +25,7 @@ class Hooks:
 
     Attributes:
         forward: The bound method that is exported: ``forward_for_export`` where there is one.
-        forward_name: Its name.
+        forward_name: Its name; empty where it is a function that is no method of the module.
         example: The model's own example, or ``None``.
         example_hook: Where the example comes from, for messages.
         input_types: Declared types of the inputs, by name.
@@ -136,7 +136,10 @@ def read_hooks(module: torch.nn.Module, *, input_types: Mapping[str, Any] | None
     Raises:
         HookError: A hook raised or returned the wrong thing.
     """
-    extra = integration_for(module).hooks(module)
+    integration = integration_for(module)
+    extra = integration.hooks(module)
+    if integration.speaks_for_its_modules:
+        return _foreign_hooks(module, extra, input_types, output_types)
     inputs, outputs = _part(module, "input_module"), _part(module, "output_module")
     own_example = defines(module, "input_example")
     example = _example(module if own_example else inputs)
@@ -158,6 +161,20 @@ def read_hooks(module: torch.nn.Module, *, input_types: Mapping[str, Any] | None
         disabled_inputs=_names(module, "disabled_deployment_input_names") | _names(inputs, "disabled_deployment_input_names"),
         disabled_outputs=_names(module, "disabled_deployment_output_names") | _names(outputs, "disabled_deployment_output_names"),
         dynamic_axes=dynamic_axes if dynamic_axes is not None else extra.get("dynamic_axes"),
+    )
+
+
+def _foreign_hooks(
+    module: Any, said: Mapping[str, Any], input_types: Mapping[str, Any] | None, output_types: Mapping[str, Any] | None
+) -> Hooks:
+    """What an integration says of a module whose own hooks mean something else."""
+    return Hooks(
+        forward=said.get("forward", module.forward),
+        forward_name="" if "forward" in said else "forward",
+        example=said.get("input_example"),
+        input_types=input_types if input_types is not None else said.get("input_types", {}),
+        output_types=output_types if output_types is not None else said.get("output_types", {}),
+        dynamic_axes=said.get("dynamic_axes"),
     )
 
 

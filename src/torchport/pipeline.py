@@ -24,7 +24,7 @@ from torchport.errors import CaptureError, FrozenDecisionError, OptionError, Pro
 from torchport.integrations import integration_for
 from torchport.packaging import choose_goldens
 from torchport.ports.calling import FlatCall
-from torchport.prepare import Prepared, Swap, kept_as_found, run_prepare_hooks, swap_modules
+from torchport.prepare import Prepared, Swap, check_prepare_names, kept_as_found, run_prepare_hooks, swap_modules, watched
 from torchport.result import Attempt, Exported, ExportResult, Rejected
 from torchport.verification import Proof, Reference, prove
 from torchport.verification.power import Witnesses, prove_with_power
@@ -235,7 +235,7 @@ def _export_one(
             prepared = _prepare(subject, reference, options, family)
         artifact, proof, attempts, told = _first_proved(prepared, reference, witnesses, feeds, options, format, directory, watch)
     finally:
-        if defines(module, "_export_teardown"):
+        if not integration_for(module).speaks_for_its_modules and defines(module, "_export_teardown"):
             call_hook(module, "_export_teardown")
     return Exported(
         name=name,
@@ -257,13 +257,18 @@ def _class_name(module: torch.nn.Module) -> str:
 def _prepare(subject: Subject, reference: Reference, options: ExportOptions, family: Sequence[torch.nn.Module]) -> Prepared:
     module = subject.module
     arguments = {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.name != "prepare_kwargs"}
-    run_prepare_hooks(module, family, **arguments, **options.prepare_kwargs)
+    integration = integration_for(module)
+    if integration.speaks_for_its_modules:
+        check_prepare_names(module, family, **arguments, **options.prepare_kwargs)
+    else:
+        run_prepare_hooks(module, family, **arguments, **options.prepare_kwargs)
+    with watched():
+        integration.prepare(module, swaps=options.export_params)
     if options.set_eval:
         module.eval()
 
     def example_call() -> Any:
-        with kept_as_found(module):
-            return _current_call(subject)(reference.example)
+        return _current_call(subject)(reference.example)
 
     swaps: tuple[Swap, ...] = ()
     if options.export_params:
@@ -279,6 +284,8 @@ def _prepare(subject: Subject, reference: Reference, options: ExportOptions, fam
 
 def _current_call(subject: Subject) -> FlatCall:
     """The subject's call with the method as it is now: hooks and a swap of the module itself may have changed it."""
+    if not subject.forward_name:
+        return subject.call
     return dataclasses.replace(subject.call, function=getattr(subject.module, subject.forward_name))
 
 

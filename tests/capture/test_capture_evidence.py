@@ -102,3 +102,22 @@ class Checked(Base):
 
 def test_a_check_that_only_raises_and_a_count_that_stays_a_tensor_are_fine(tmp_path):
     assert Checked().export(tmp_path / "m.onnx", strategy="trace").proof.ok
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "ts"])
+def test_an_embedding_with_a_padding_index_decides_nothing(tmp_path, suffix):
+    class Embedding(nn.Module, Exportable):
+        input_types = {"tokens": ("batch time", "int64")}
+        output_types = {"y": "batch time 4"}
+
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(7, 4, padding_idx=6)
+
+        def input_example(self):
+            return torch.arange(15).reshape(3, 5) % 7
+
+        def forward(self, tokens):
+            return self.table(tokens)
+
+    assert Embedding().export(tmp_path / f"m.{suffix}", strategy="trace").proof.ok

@@ -445,3 +445,13 @@ def test_what_is_no_module_is_refused(tmp_path):
         torchport.export(lambda x: x, tmp_path / "m.onnx", input_example=torch.ones(2))
     with pytest.raises(OptionError, match="the class Tagger"):
         torchport.export(Tagger, tmp_path / "m.onnx")
+
+
+def test_an_export_folds_batch_norms_and_proves_it(tmp_path):
+    model = nn.Sequential(nn.Conv1d(8, 8, 3), nn.BatchNorm1d(8)).eval()
+    nn.init.uniform_(model[1].running_var, 0.5, 2.0)
+    result = torchport.export(model, tmp_path / "m.onnx", input_types={"input": "batch 8 time"}, input_example=torch.randn(3, 8, 20))
+    swaps = {swap.path: swap for swap in result.parts[0].swaps}
+    assert swaps["1"].new == "Passthrough"
+    assert all(swap.worst_error is not None for swap in swaps.values())
+    assert [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node] == ["Conv"]

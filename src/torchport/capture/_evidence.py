@@ -247,6 +247,8 @@ class Witness(TorchFunctionMode):
             origin = self._origin(asking)
             if origin is Origin.CONSTANT or (origin in (Origin.SIZE, Origin.COUNT) and by_torch) or _only_checks(asking):
                 return
+            if asking is not None and is_only_a_check(asking.f_code.co_filename, asking.f_lineno):
+                return  # torch refuses bad input: nothing of the answer hangs on it
             decisive = origin in (Origin.COUNT, Origin.VALUE) and not is_only_a_check(file, line)
             what = text.removeprefix("Converting a tensor to ")
             text = f"a tensor becomes {what}, which depends on {origin.value}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from torchport._registry import Registry
 from torchport.integrations._base import Integration
 from torchport.integrations.lightning import Lightning
+from torchport.integrations.nemo import Nemo
 from torchport.integrations.onnx_module import OnnxExportableModule
 
 __all__ = ["Integration", "integration_for", "integrations"]
 
 integrations: Registry[Integration] = Registry("integration", "torchport.integrations")
+integrations.add("nemo", Nemo())  # before Lightning: its models are LightningModules
 integrations.add("lightning", Lightning())
 integrations.add("torch-onnx", OnnxExportableModule())
 

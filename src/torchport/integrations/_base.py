@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import torch
@@ -18,17 +18,35 @@ def inherits(module: object, names: frozenset[str]) -> bool:
 
 
 class Integration:
-    """Knows one library by name. The base knows none and changes nothing."""
+    """Knows one library by name. The base knows none and changes nothing.
+
+    Attributes:
+        name: What the library is called.
+        speaks_for_its_modules: Its modules have hooks of the same names that mean something else: `hooks` and `prepare` are used
+            instead of them, and the modules' own ``_prepare_for_export`` is not called.
+    """
 
     name = "torch"
+    speaks_for_its_modules: ClassVar[bool] = False
 
     def matches(self, module: object) -> bool:
         """Whether ``module`` comes from this library; must not import it."""
         return True
 
     def hooks(self, module: Any) -> Mapping[str, Any]:
-        """Values of hooks that the library spells differently: ``input_example``, ``input_types``, ``output_types``, ``dynamic_axes``."""
+        """Values of hooks that the library spells differently: ``input_example``, ``input_types``, ``output_types``, ``dynamic_axes``.
+
+        An integration that speaks for its modules may also give ``forward``, a function that is exported instead of the method.
+        """
         return {}
+
+    def prepare(self, module: Any, *, swaps: bool) -> None:
+        """Makes ``module`` ready for the capture, in place; whatever it changes is undone afterwards.
+
+        Args:
+            module: The module.
+            swaps: Whether known modules are swapped after this.
+        """
 
     @contextlib.contextmanager
     def capturing(self, module: torch.nn.Module) -> Iterator[None]:

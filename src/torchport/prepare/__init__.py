@@ -5,7 +5,7 @@ from __future__ import annotations
 from torchport.prepare import _builtin as _builtin
 from torchport.prepare._records import Prepared, Swap
 from torchport.prepare.digest import state_digest
-from torchport.prepare.hooks import run_prepare_hooks
+from torchport.prepare.hooks import check_prepare_names, run_prepare_hooks
 from torchport.prepare.replacement import PairReplacement, Replacement, Stage, borrowed, defined_by, replacements, shell
 from torchport.prepare.state import kept_as_found, watched
 from torchport.prepare.walk import replace_for_export, swap_modules
@@ -19,6 +19,7 @@ __all__ = [
     "state_digest",
     "watched",
     # swaps
+    "check_prepare_names",
     "replace_for_export",
     "run_prepare_hooks",
     "swap_modules",

@@ -7,6 +7,8 @@ from torchport.prepare.convolutions import TWINS, TwinReplacement
 from torchport.prepare.dropout import DropoutReplacement
 from torchport.prepare.folding import BatchNormFolding
 from torchport.prepare.linears import ParallelLinearReplacement
+from torchport.prepare.local_attention import LocalAttentionReplacement
+from torchport.prepare.masked_layers import MaskedConvolutionReplacement, SqueezeExciteReplacement
 from torchport.prepare.norms import FusedLayerNormReplacement, FusedRMSNormReplacement
 from torchport.prepare.parametrizations import HookNormReplacement, ParametrizationReplacement
 from torchport.prepare.replacement import replacements
@@ -20,6 +22,9 @@ for replacement in (
     FusedRMSNormReplacement(),
     FusedSoftmaxReplacement(),
     ParallelLinearReplacement(),
+    MaskedConvolutionReplacement(),
+    SqueezeExciteReplacement(),
+    LocalAttentionReplacement(),
     DropoutReplacement(),
     BatchNormFolding(),
     *map(TwinReplacement, TWINS),

@@ -15,7 +15,7 @@ from torchport._options import ExportOptions
 from torchport.errors import HookError, OptionError, TorchportError
 from torchport.prepare.state import watched
 
-__all__ = ["run_prepare_hooks"]
+__all__ = ["check_prepare_names", "run_prepare_hooks"]
 
 _HOOK = "_prepare_for_export"
 _ALWAYS = frozenset(field.name for field in dataclasses.fields(ExportOptions)) | {"replace_1D_2D"}
@@ -38,7 +38,7 @@ def run_prepare_hooks(module: nn.Module, family: Sequence[nn.Module] = (), /, **
         OptionError: No hook names one of the keywords.
         HookError: A hook raised.
     """
-    _check_names(module, family, kwargs)
+    check_prepare_names(module, family, **kwargs)
     called: set[int] = set()
     with watched():
         while (part := next((part for part in _exportable(module) if id(part) not in called), None)) is not None:
@@ -111,7 +111,12 @@ def _named(module: nn.Module) -> set[str]:
     return names
 
 
-def _check_names(module: nn.Module, family: Sequence[nn.Module], kwargs: dict[str, Any]) -> None:
+def check_prepare_names(module: nn.Module, family: Sequence[nn.Module] = (), /, **kwargs: Any) -> None:
+    """Refuses a keyword of an export that no hook names.
+
+    Raises:
+        OptionError: There is one.
+    """
     named = _named(module).union(*map(_named, family))
     for name in kwargs:
         if name in named or name in _ALWAYS:

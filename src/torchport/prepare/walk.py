@@ -82,12 +82,14 @@ def swap_modules(module: nn.Module, *, replace_1D_2D: bool = False, example_call
             pairs = [one for one in chosen if isinstance(one, PairReplacement)]
             seconds = [part for part in candidates if any(one.matches(part) for one in pairs)]
             firsts = [part for part in _parts(module) if seconds and any(one.matches_first(part) for one in pairs)]
-            seen = observe(module, _unique([*candidates, *firsts]), seconds, example_call)
+            with kept_as_found(module):  # outside of the watch: what is kept of the weights is no use of them
+                seen = observe(module, _unique([*candidates, *firsts]), seconds, example_call)
             for keeper in keepers:
                 keeper.seen_forward = True
             left = _put_in_place(module, chosen, changes, seen)
         if changes:
-            _prove(changes, paths, example_call)
+            with kept_as_found(module):
+                _prove(changes, paths, example_call)
             left += _take_back(module, changes)
     swaps = [
         Swap(path, type(change.old).__name__, change.after, change.error) for change in changes for path in paths.get(change.place, [])

@@ -1,0 +1,143 @@
+"""Which graph each kind of NeMo module stands for; kinds are told by the names of their classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torchport.integrations._base import inherits
+from torchport.integrations.nemo._graph import (
+    BATCH,
+    STEPS,
+    Graph,
+    by_keyword,
+    fixed_time,
+    lengths_of,
+    limited_time,
+    named_example,
+    ports_of,
+    types_of,
+)
+from torchport.integrations.nemo._states import CacheLength
+from torchport.integrations.nemo._tables import most_frames
+from torchport.ports import NeuralType
+from torchport.prepare import defined_by
+
+__all__ = ["graph_of"]
+
+_ENCODER_DECODER = frozenset({"nemo.collections.asr.models.asr_model.ExportableEncDecModel"})
+_DECODER_JOINT = frozenset({"nemo.collections.asr.modules.rnnt.RNNTDecoderJoint"})
+_STATELESS = frozenset({"nemo.collections.asr.modules.rnnt.StatelessTransducerDecoder"})
+_FASTPITCH = frozenset({"nemo.collections.tts.models.fastpitch.FastPitchModel"})
+_FRAMES = frozenset({"nemo.collections.asr.models.classification_models.EncDecFrameClassificationModel"})
+
+
+def graph_of(module: Any) -> Graph:
+    """The graph of a NeMo module.
+
+    Raises:
+        HookError: It does not say its ports or an example.
+    """
+    if inherits(module, _DECODER_JOINT):
+        from torchport.integrations.nemo._transducer import decoder_joint
+
+        return decoder_joint(module)
+    if inherits(module, _FASTPITCH):
+        return _fastpitch(module)
+    if inherits(module, _ENCODER_DECODER):
+        return _encoder_decoder(module)
+    if "audio_signal" in (getattr(module, "input_types", None) or {}):
+        return _encoder(module)
+    return _plain(module)
+
+
+def _encoder(encoder: Any) -> Graph:
+    """An encoder with its lengths, as it runs before anything is prepared; with caches where the model streams."""
+    inputs, outputs = types_of(encoder, "input"), types_of(encoder, "output")
+    streams = bool(getattr(encoder, "export_cache_support", False))
+    example = _encoder_example(encoder, inputs, streams)
+    ports = ports_of(inputs, example)
+    ports["audio_signal"] = limited_time(ports["audio_signal"], most_frames(encoder))
+    results = ports_of(outputs, list(outputs) if streams else list(outputs)[:2])
+    if streams:
+        ports = {name: fixed_time(port) if name.startswith("cache_") else port for name, port in ports.items()}
+        results = {name: fixed_time(port) if name.startswith("cache_") else port for name, port in results.items()}
+        ports["cache_last_channel_len"] = NeuralType(("B",), CacheLength(int(example["cache_last_channel"].shape[2])))
+    # Where there are two, `forward` is the other one with a table of positions that grows; how far it reaches is in the port.
+    method = getattr(encoder, "forward_for_export", None) or encoder.forward
+    return Graph(by_keyword(method), ports, results, example)
+
+
+def _encoder_example(encoder: Any, types: dict[str, Any], streams: bool) -> dict[str, Any]:
+    import torch
+
+    width = getattr(encoder, "_feat_in", None) or _first_width(encoder)
+    if not streams:
+        return {"audio_signal": torch.randn(BATCH, width, STEPS), "length": lengths_of(BATCH, STEPS)}
+    example = named_example(encoder, types, max_batch=BATCH)
+    example["length"] = lengths_of(BATCH, example["audio_signal"].shape[-1], example["length"])
+    example["cache_last_channel"] = 0.5 * torch.randn_like(example["cache_last_channel"])
+    example["cache_last_time"] = 0.5 * torch.randn_like(example["cache_last_time"])
+    size = example["cache_last_channel"].shape[2]
+    example["cache_last_channel_len"] = lengths_of(BATCH, size, example["cache_last_channel_len"])
+    return example
+
+
+def _first_width(encoder: Any) -> int:
+    """How many features the first layer takes, of an encoder that does not say it."""
+    import torch
+
+    for part in encoder.modules():
+        if isinstance(part, torch.nn.Conv1d):
+            return part.in_channels
+        if isinstance(part, torch.nn.Linear):
+            return part.in_features
+    return 80
+
+
+def _encoder_decoder(model: Any) -> Graph:
+    """Encoder and decoder in one graph, with the lengths and caches that the encoder gives."""
+    encoder, decoder = model.input_module, model.output_module
+    inner = _encoder(encoder)
+    outputs = types_of(decoder, "output")
+    if defined_by(model, "forward_for_export") in _ENCODER_DECODER:
+        first = next(iter(outputs))
+        lengths = dict(list(inner.outputs.items())[1:])
+
+        def forward(**inputs: Any) -> Any:
+            encoded, *rest = inner.forward(**inputs)
+            return (decoder(encoder_output=encoded), *rest)
+
+        return Graph(forward, inner.inputs, {**ports_of(outputs, [first]), **lengths}, inner.example)
+    names = {"audio_signal": "input"} if inherits(model, _FRAMES) else None
+    return Graph(by_keyword(model.forward_for_export, names=names), inner.inputs, ports_of(outputs, outputs), inner.example)
+
+
+def _fastpitch(model: Any) -> Graph:
+    """Text, pitch and pace in; the spectrogram and what was predicted for it out."""
+    model._prepare_for_export(noreplace=True)  # says the types, and changes nothing else
+    try:
+        inputs, outputs = types_of(model, "input"), types_of(model, "output")
+    finally:
+        model._export_teardown()
+    disabled = set(model.disabled_deployment_input_names)
+    example = {
+        name: value
+        for name, value in named_example(model, inputs, disabled, max_batch=BATCH, max_dim=23).items()
+        if name in inputs and name not in disabled
+    }
+    return Graph(by_keyword(model.forward_for_export), ports_of(inputs, example), ports_of(outputs, outputs), example)
+
+
+def _plain(module: Any) -> Graph:
+    """Any other module: its export method where it has one, its types, its example."""
+    inputs, outputs = types_of(module, "input"), types_of(module, "output")
+    disabled = set(getattr(module, "disabled_deployment_input_names", ()))
+    example = named_example(module, inputs, disabled, max_batch=BATCH, max_dim=STEPS)
+    method = getattr(module, "forward_for_export", None) or module.forward
+    left_out = set(getattr(module, "disabled_deployment_output_names", ()))
+    return Graph(
+        by_keyword(method),
+        ports_of(inputs, [name for name in example if name in inputs]),
+        ports_of(outputs, [name for name in outputs if name not in left_out]),
+        example,
+    )
