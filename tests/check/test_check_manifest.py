@@ -3,12 +3,16 @@
 import contextlib
 import copy
 import json
+import tempfile
+import zipfile
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from torchport.check import MANIFEST, MANIFEST_VERSION, manifest_schema, parse_manifest, read_manifest
+from torchport.check import MANIFEST, MANIFEST_VERSION, check, manifest_schema, parse_manifest, read_manifest
+from torchport.check._arrays import numpy_dtype, read_arrays
 from torchport.check._schema import KEYWORDS, violations
 from torchport.errors import BundleError
 
@@ -52,6 +56,42 @@ def test_whatever_stands_in_a_manifest_it_is_read_or_refused(manifest, data):
     broken = replaced(manifest, path, data.draw(JSON))
     with contextlib.suppress(BundleError):
         parse_manifest(json.dumps(broken).encode())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.data())
+def test_whatever_stands_in_a_manifest_the_check_ends_with_a_report(manifest, bundle, data):
+    path = data.draw(st.sampled_from([one for one in places(manifest) if one and one[0] == "artifacts"]))
+    leaf = manifest
+    for key in path:
+        leaf = leaf[key]
+    value = data.draw(st.text(max_size=4) if isinstance(leaf, str) else st.integers(0, 2**70) if isinstance(leaf, int) else JSON)
+    (bundle / MANIFEST).write_text(json.dumps(replaced(manifest, path, value)))
+    with contextlib.suppress(BundleError):
+        report = check(bundle)
+        assert isinstance(report.text(), str)
+        assert json.dumps(report.to_dict())
+
+
+@given(st.data())
+def test_whatever_stands_in_goldens_they_are_read_or_refused(original, data):
+    with tempfile.TemporaryDirectory() as folder:
+        content = bytearray((original / "goldens/self/smallest.inputs.npz").read_bytes())
+        for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+            content[place] = data.draw(st.integers(0, 255))
+        (Path(folder) / "x.npz").write_bytes(content)
+        with contextlib.suppress(ValueError):
+            read_arrays(Path(folder) / "x.npz", {"left": "float32", "right": "float32", "lens": "int64"})
+
+
+def test_an_array_that_promises_more_than_it_holds_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }"
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"0000")
+    with pytest.raises(ValueError, match="no plain array of the size"):
+        read_arrays(tmp_path / "x.npz", {})
+    with pytest.raises(ValueError, match="no dtype"):
+        numpy_dtype("float7")
 
 
 @given(st.binary(max_size=40))
@@ -100,6 +140,8 @@ def test_names_that_stand_twice_and_numbers_that_are_none_are_refused(manifest):
         parse_manifest(b'{"torchport_bundle": 1, "torchport_bundle": 1}')
     with pytest.raises(BundleError, match="NaN is no number"):
         parse_manifest(b'{"torchport_bundle": NaN}')
+    with pytest.raises(BundleError, match="1e999 is no number"):
+        parse_manifest(b'{"torchport_bundle": 1e999}')
     artifact = manifest["artifacts"][0]
     with pytest.raises(BundleError, match="'self' is there twice"):
         parse_manifest(json.dumps({**manifest, "artifacts": [artifact, artifact]}).encode())

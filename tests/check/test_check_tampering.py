@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import bundle_makers as make
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -109,6 +110,26 @@ def test_goldens_that_cannot_be_read_are_a_problem(bundle):
     report = check(bundle)
     assert report.exit_code == 3
     assert "the goldens cannot be read" in report.problems[0].message
+
+
+def test_goldens_with_other_names_are_a_problem(bundle):
+    from torchport.check._arrays import write_arrays
+
+    path = bundle / "goldens/self/smallest.outputs.npz"
+    arrays = dict(np.load(path))
+    write_arrays(path, {"low": arrays["low"], "height": arrays["high"]})
+    make.rehash(bundle)
+    report = check(bundle)
+    assert report.exit_code == 3
+    said = [problem.message for problem in report.problems]
+    assert said == ["the goldens hold other outputs", "the artifact gives no such output"]
+
+
+def test_long_words_of_a_runtime_are_cut():
+    from torchport.check._replay import _short
+
+    assert len(_short(RuntimeError("word " * 200))) < 300
+    assert _short(RuntimeError()) == "RuntimeError"
 
 
 def test_a_changed_readme_is_a_change_and_the_artifact_is_still_run(bundle):

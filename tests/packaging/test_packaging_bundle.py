@@ -278,8 +278,67 @@ def test_arrays_of_every_dtype_come_back(tmp_path):
     with pytest.raises(ValueError, match="no plain array"):
         read_arrays(tmp_path / "bomb.npz", {})
     np.savez(tmp_path / "pickle.npz", x=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match="pickle"):
+    with pytest.raises(ValueError, match="no plain array"):
         read_arrays(tmp_path / "pickle.npz", {})
+
+
+class Ranged(torch.nn.Module):
+    """Pads by reflection: the shortest row has three steps."""
+
+    input_types = {"x": ("2 4 time", "float32")}
+    output_types = {"y": ("2 4 time", "float32")}
+
+    def forward(self, x):
+        return torch.nn.functional.pad(x, (2, 2), mode="reflect")[:, :, 2:-2] * 2
+
+
+def test_the_readme_tells_limits_and_what_the_proof_would_notice(tmp_path):
+    torchport.export(Ranged(), tmp_path / "m.onnx", power=4).package(tmp_path / "m.bundle")
+    readme = (tmp_path / "m.bundle" / "README.md").read_text()
+    assert "| `time` | 3 or more |" in readme
+    assert "- `time`: the model itself answers 3 or more only." in readme
+    assert "What the proof would have noticed: " in readme
+    assert manifest_of(tmp_path / "m.bundle")["artifacts"][0]["proof"]["power"]
+
+
+class Fixed(torch.nn.Module):
+    input_types = {"x": ("2 4", "float32")}
+    output_types = {"y": ("2 4", "float32")}
+
+    def forward(self, x):
+        return x * 2
+
+
+def test_the_readme_of_fixed_sizes_says_so(tmp_path):
+    torchport.export(Fixed(), tmp_path / "m.onnx", verify=False).package(tmp_path / "m.bundle", overwrite=True)
+    torchport.package(tmp_path / "m.onnx", tmp_path / "bare.bundle")
+    assert "- the golden outputs are" in (tmp_path / "bare.bundle" / "README.md").read_text()
+    torchport.export(Fixed(), tmp_path / "n.onnx").package(tmp_path / "n.bundle")
+    assert "Every axis has the one size" in (tmp_path / "n.bundle" / "README.md").read_text()
+
+
+def test_a_file_alone_that_refuses_whatever_can_be_made_for_it(exported):
+    from torchport.errors import RuntimeFailure
+    from torchport.packaging import _stated
+
+    class Refusing:
+        input_names = ("left", "right", "lens")
+        answered = 0
+
+        def run(self, inputs):
+            self.answered += 1
+            if self.answered > self.least:
+                raise RuntimeFailure("ONNX Runtime failed while running", found="index out of range")
+            return {"low": inputs["left"], "high": inputs["left"]}
+
+    session = Refusing()
+    signature = exported.signature
+    session.least = 2
+    assert [golden.name for golden in _stated._goldens(exported.path, signature, session)] == ["ragged"]
+    session.least = 0
+    with pytest.raises(PackageError, match="no inputs can be made for the file") as caught:
+        _stated._goldens(exported.path, signature, session)
+    assert "--bundle DIR" in caught.value.hint
 
 
 class Wide(torch.nn.Module):

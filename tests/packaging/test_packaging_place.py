@@ -197,6 +197,13 @@ def test_an_empty_folder_is_filled_with_the_usual_modes(exported, tmp_path, monk
     assert check(tmp_path / "here").ok
 
 
+@pytest.mark.parametrize("target", ["bundle", "triton"])
+def test_a_place_that_cannot_be_written_is_refused(exported, tmp_path, target):
+    with pytest.raises(UnusablePathError, match="cannot be written"):
+        exported.package(tmp_path / ("n" * 250), target=target)  # what is written beside it has a longer name
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_place_that_is_not_there_is_refused(exported, tmp_path):
     with pytest.raises(UnusablePathError, match="does not exist"):
         exported.package(tmp_path / "no" / "m.bundle")

@@ -148,6 +148,33 @@ def test_killed_at_any_step_the_repository_is_the_old_one_or_the_new_one(exporte
     assert step > 5
 
 
+def test_what_came_at_the_last_moment_is_not_replaced(exported, tmp_path):
+    class Late(TritonTarget):
+        def _check_home(self, home):
+            """Sees nothing, as a moment before somebody else comes."""
+
+        def is_ours(self, directory):
+            return False
+
+    for overwrite in (False, True):
+        home = tmp_path / "repo" / "twins"
+        shutil.rmtree(tmp_path / "repo", ignore_errors=True)
+        late = Late()
+
+        def come(stage, order, home=home):
+            (home / "1").mkdir(parents=True)
+            (home / "1" / "thesis.tex").write_text("years of work")
+
+        late._check = come
+        targets.add("late", late)
+        try:
+            with pytest.raises(ArtifactExistsError, match="meanwhile"):
+                exported.package(tmp_path / "repo", target="late", overwrite=overwrite)
+        finally:
+            targets.remove("late")
+        assert set(content(tmp_path / "repo")) == {"twins/1/thesis.tex"}
+
+
 def test_of_two_packagers_one_wins_and_the_other_says_so(exported, tmp_path):
     class Late(TritonTarget):
         def _check(self, stage, order):

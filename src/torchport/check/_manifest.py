@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -65,7 +66,7 @@ def parse_manifest(content: bytes, *, where: str = MANIFEST) -> dict[str, Any]:
         where: The file, for messages.
     """
     try:
-        document = json.loads(content.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
+        document = json.loads(content.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise BundleError("the manifest is no JSON", stage="check", where=where, found=str(error)[:200]) from error
     version = document.get(_VERSION) if isinstance(document, dict) else None
@@ -93,6 +94,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"{twice!r} stands there twice")
     return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
 
 
 def _no_number(text: str) -> NoReturn:

@@ -80,12 +80,12 @@ def _artifact(part: Part, entry: Mapping[str, Any]) -> Iterator[str]:
     yield from ("### Limits", "")
     if entry["symbols"]:
         yield "- Nothing is promised at sizes outside the table above."
+    else:
+        yield "- Every axis has the one size that stands in the table."
     for symbol, (low, high) in (part.proof.ranges if part.proof is not None else {}).items():
         yield f"- {_code(symbol)}: the model itself answers {low} " + ("or more" if high is None else f"to {high}") + " only."
     notes = entry["notes"]
     yield from (f"- {_plain(note)}" for note in notes)
-    if not entry["symbols"] and not notes:
-        yield "- Every axis has the one size that stands in the table."
     yield from ("", "### How it was proved", "", *_proved(part, entry), "")
 
 
