@@ -50,7 +50,8 @@ def test_the_first_wrong_node_is_shown_alone(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "repro.py", "tensors.npz"]
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20_000
     assert [node.op_type for node in onnx.load(folder / "model.onnx").graph.node] == ["Div"]
-    tensors = np.load(folder / "tensors.npz")
+    with np.load(folder / "tensors.npz") as stored:
+        tensors = dict(stored)
     (given,) = (tensors[name] for name in tensors if name.startswith("input "))
     (expected,) = (tensors[name] for name in tensors if name.startswith("expected "))
     np.testing.assert_allclose(expected, given / 12, rtol=1e-5)

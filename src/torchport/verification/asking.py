@@ -163,27 +163,32 @@ _SECONDS = 5.0
 _SQUARED_SECONDS = 100.0
 """… nor one that would take longer by a parabola, as attention does."""
 
+_MOMENT = 0.03
+"""Seconds that are always worth it."""
+
 _NEAR = 8.0
 """Up to so many times the example's elements a size is always tried."""
 
 
-def affordable(asker: Asker, settled: Settled, sizes: Mapping[str, int], *, share: float = 1.0) -> bool:
+def affordable(asker: Asker, settled: Settled, sizes: Mapping[str, int], *, within: float | None = None) -> bool:
     """Whether a run at ``sizes`` is worth its time.
 
     Args:
         asker: Knows how long the runs took.
         settled: Knows the traced sizes.
         sizes: The sizes in question.
-        share: Of the time that a run may take at most; below 1, sizes near the traced ones have to be cheap, too.
+        within: Seconds that the run may take, by a curve between the line and the parabola; ``None``: what a known threshold is worth.
     """
     if not settled.fits(sizes):
         return False
-    if share == 1.0 and prod(size / settled.traced[name] for name, size in sizes.items()) <= _NEAR:
+    if within is None and prod(size / settled.traced[name] for name, size in sizes.items()) <= _NEAR:
         return True
     known = [(prod(dict(key).values()), seconds) for key, seconds in asker.seconds.items() if key]
     elements, seconds = max(known, default=(1, 0.0))
     relative = prod(sizes.values()) / max(1, elements)
-    return seconds * relative <= share * _SECONDS and seconds * relative**2 <= share * _SQUARED_SECONDS
+    if within is not None:
+        return bool(seconds * relative**1.5 <= max(within, _MOMENT))
+    return bool(seconds * relative <= _SECONDS and seconds * relative**2 <= _SQUARED_SECONDS)
 
 
 def moved(base: Mapping[str, int], sizes: Mapping[str, int]) -> str:

@@ -12,8 +12,10 @@ _FAR = 10
 _FARTHER = 43
 """Where the model makes plain numbers of its sizes (``int(x.shape[1])``), what it compares them with is not seen: so many times, too."""
 
-_SHARE = 0.06
-"""Of the time that a run past a known threshold may take: nothing is known to change here."""
+_SHARE = 0.15
+_SHARE_LOST = 0.6
+"""Of the time that all runs together took until here, one far run may take so much: where nothing is known to change, and where sizes are
+lost."""
 
 
 def settle_far(asker: Asker, settled: Settled) -> None:
@@ -21,12 +23,14 @@ def settle_far(asker: Asker, settled: Settled) -> None:
 
     A size that the model refuses ends the range of the symbol.
     """
+    lost = sizes_are_lost(asker.decided)
+    budget = (_SHARE_LOST if lost else _SHARE) * sum(asker.seconds.values())
     for name in list(settled.traced):
-        for factor in (_FAR, _FARTHER) if sizes_are_lost(asker.decided) else (_FAR,):
+        for factor in (_FAR, _FARTHER) if lost else (_FAR,):
             base, axis = smallest_batch(settled), settled.signature.symbols[name]
             size = (factor * settled.traced[name] // axis.multiple_of + 1) * axis.multiple_of
             sizes = {**base, name: size}
-            if not axis.allows(size) or not affordable(asker, settled, sizes, share=_SHARE):
+            if not axis.allows(size) or not affordable(asker, settled, sizes, within=budget):
                 continue
             answer = asker.ask(settled.signature, sizes)
             if not isinstance(answer, Case):

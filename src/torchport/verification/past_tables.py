@@ -14,8 +14,8 @@ _FAR = 8
 """A size past a table is run in full when it is at most so many times the traced one; beyond, the table is reported."""
 
 
-_SHARE = 0.2
-"""Of the time that a run past a known threshold may take, for a run that uses a table as a whole."""
+_SHARE = 0.6
+"""Of the time that all runs together took until here, a run that uses a table as a whole may take so much."""
 
 
 def settle_tables(asker: Asker, settled: Settled) -> None:
@@ -41,7 +41,7 @@ def settle_tables(asker: Asker, settled: Settled) -> None:
             settled.notes.append(f"weak: a table of {table.rows} rows ends at {name} {last}; the artifact was not tried past it")
         elif isinstance(answer := asker.ask(settled.signature, {**others, name: last + step}), Case):
             settled.cases.append(answer)
-        if axis.allows(last) and affordable(asker, settled, {**others, name: last}, share=_SHARE):
+        if axis.allows(last) and affordable(asker, settled, {**others, name: last}, within=_SHARE * sum(asker.seconds.values())):
             answer = asker.ask(settled.signature, {**others, name: last})  # every row of the table is used once
             if isinstance(answer, Case) and all(case.sizes != answer.sizes for case in settled.cases):
                 settled.cases.append(answer)

@@ -38,7 +38,7 @@ import numpy as np
 import onnxruntime
 
 here = Path(__file__).parent
-tensors = np.load(here / "tensors.npz")
+tensors = dict(np.load(here / "tensors.npz"))
 inputs = {{name.removeprefix("input "): tensors[name] for name in tensors if name.startswith("input ")}}
 session = onnxruntime.InferenceSession(str(here / "model.onnx"), providers=["CPUExecutionProvider"])
 names = [value.name for value in session.get_outputs()]
