@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from torchport.testing._assertion import assert_exportable
     from torchport.testing._extensions import assert_format, assert_replacement
     from torchport.testing._failures import FormatFailure
+    from torchport.testing._targets import assert_target
 
 __all__ = [
     "assert_exportable",
     # for authors of extensions
     "assert_format",
     "assert_replacement",
+    "assert_target",
     # what they raise
     "NotExportableError",
     "FormatFailure",
@@ -29,6 +31,7 @@ _LAZY = {
     "assert_exportable": "testing._assertion",
     "assert_format": "testing._extensions",
     "assert_replacement": "testing._extensions",
+    "assert_target": "testing._targets",
 }
 
 
