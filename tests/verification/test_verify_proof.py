@@ -232,7 +232,7 @@ def test_a_failed_proof_raises_with_its_table_and_its_record(bench):
         proof.raise_if_failed()
     text = str(caught.value)
     assert caught.value.proof is proof
-    for word in ("port", "sizes", "worst element", "expected", "got", "likely cause", "batch 1, time 1", "baked in at 37"):
+    for word in ("port", "sizes", "worst element", "expected", "got", "look at this first", "batch 1, time 1", "baked in at 37"):
         assert word in text
     assert proof.to_dict()["ok"] is False
     assert proof.to_dict()["findings"][0]["kind"] == "value"

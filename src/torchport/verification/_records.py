@@ -65,6 +65,7 @@ class Finding:
         error: The worst difference over the tolerance's scale, for values.
         tolerance: The tolerance that ``error`` exceeds.
         cause: The likely cause.
+        values: What the inputs held where they held no usual values (``zeros``, ``large``, …).
     """
 
     kind: FindingKind
@@ -76,6 +77,7 @@ class Finding:
     error: float | None = None
     tolerance: float | None = None
     cause: str = ""
+    values: str = ""
 
 
 @dataclass(frozen=True)

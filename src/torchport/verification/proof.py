@@ -14,6 +14,7 @@ import numpy as np
 
 from torchport._options import ExportOptions
 from torchport.errors import NoAnswerError, ProofError, RuntimeFailure
+from torchport.ports.extremes import EXTREMES
 from torchport.verification._memory import hand_back
 from torchport.verification._records import Array, Case, CaseResult, Finding, sizes_text
 from torchport.verification.axes import check_ports, onnx_ports
@@ -85,21 +86,27 @@ class Proof:
         return max((case.error for case in self.cases), default=0.0)
 
     def table(self) -> str:
-        """The findings as a table; for a proof that holds, the cases."""
+        """The findings as a table, with their likely cause; for a proof that holds, the cases."""
+        causes = {finding.cause for finding in self.findings[:_SHOWN]}
+        return f"{self._rows()}\nlikely cause: {causes.pop()}" if len(causes) == 1 and any(causes) else self._rows()
+
+    def _rows(self) -> str:
         if self.ok:
             rows = [(case.label or "", sizes_text(case.sizes), f"{case.error:.1e}", f"{case.tolerance:.1e}") for case in self.cases]
             return _columns([("case", "sizes", "worst error", "tolerance"), *rows])
+        shown = self.findings[:_SHOWN]
+        causes = {finding.cause for finding in shown}
         rows5 = [
             (
                 finding.port or "(the file)",
-                sizes_text(finding.sizes) if finding.sizes else "",
+                ", ".join(part for part in (sizes_text(finding.sizes) if finding.sizes else "", finding.values) if part),
                 f"[{', '.join(map(str, finding.index))}]" if finding.index is not None else finding.kind,
                 finding.expected,
                 shortened(finding.got, _CELL)
                 + (f" (off by {finding.error:.1e}, allowed {finding.tolerance:.1e})" if finding.tolerance is not None else ""),
-                finding.cause,
+                finding.cause if len(causes) > 1 else "",  # one cause for all stands below
             )
-            for finding in self.findings[:_SHOWN]
+            for finding in shown
         ]
         if len(self.findings) > _SHOWN:
             rows5.append(("…", f"and {len(self.findings) - _SHOWN} more", "", "", "", ""))
@@ -125,12 +132,12 @@ class Proof:
         if self.ok:
             return
         first = self.findings[0]
-        causes = list(dict.fromkeys(finding.cause for finding in self.findings if finding.cause))
+        cause = next((finding.cause for finding in self.findings if finding.cause), "")
         error = ProofError(
             self.summary(),
             where=first.port or self.artifact,
-            found="\n" + "\n".join(f"    {line}" for line in self.table().splitlines()),
-            hint=f"look at this first: {causes[0]}" if causes else "another strategy may capture it right",
+            found="\n" + "\n".join(f"    {line}" for line in self._rows().splitlines()),
+            hint=f"look at this first: {cause}" if cause else "another strategy may capture it right",
         )
         error.proof = self
         raise error
@@ -324,6 +331,8 @@ class Prover:
             if difference.error > worst or allowed == 0.0:
                 worst, allowed = difference.error, tolerance
         findings.extend(self._against_stated(case, answer, stated or {}))
+        if case.label in EXTREMES:
+            findings = [replace(finding, values=case.label) for finding in findings]
         return CaseResult(case.sizes, case.label, worst, allowed, tuple(findings))
 
     def _against_stated(self, case: Case, answer: Mapping[str, Array], stated: Mapping[str, Array]) -> list[Finding]:
@@ -435,6 +444,7 @@ def _finding_dict(finding: Finding) -> dict[str, Any]:
         "error": None if finding.error is None else _finite(finding.error),
         "tolerance": None if finding.tolerance is None else _finite(finding.tolerance),
         "cause": finding.cause,
+        "values": finding.values,
     }
 
 
