@@ -148,3 +148,57 @@ def test_states_are_what_a_network_can_have_made():
     assert (int(lengths.max()), int(lengths.min())) == (5, 0)
     assert CacheLength(5) != CacheLength(4)
     assert integration_for(likes.Decoder()).name == "nemo"
+
+
+def nemo_archive(tmp_path, target):
+    from torchport.models.archive import write_archive
+
+    return write_archive(tmp_path / "m.nemo", {"target": target}, {"weight": torch.ones(2)}, {})
+
+
+@pytest.mark.parametrize(("target", "foreign"), [("nemo.collections.asr.models.Model", True), ("somebody.Model", False)])
+def test_an_archive_of_nemos_is_known_by_the_class_that_it_names(tmp_path, target, foreign):
+    from torchport.integrations.nemo.archive import is_nemo_archive
+
+    assert is_nemo_archive(nemo_archive(tmp_path, target)) is foreign
+
+
+def test_without_nemo_its_archives_name_what_to_install(tmp_path, capsys, monkeypatch):
+    import sys
+
+    from torchport.cli import app
+
+    monkeypatch.setitem(sys.modules, "nemo", None)
+    path = nemo_archive(tmp_path, "nemo.collections.asr.models.Model")
+    assert app(["export", str(path), "-o", str(tmp_path / "m.onnx")], standalone_mode=False) == 2
+    error = capsys.readouterr().err
+    assert "which only NeMo can build" in error
+    assert "pip install" in error
+
+
+def test_nemo_is_asked_for_the_model_and_its_failure_is_the_archives(tmp_path, monkeypatch):
+    import sys
+    import types
+
+    from torchport.errors import ArchiveError
+    from torchport.integrations.nemo.archive import restore_nemo_archive
+
+    asked = []
+
+    class Restoring:
+        @staticmethod
+        def restore_from(path, override_config_path, map_location):
+            asked.append((path, override_config_path, map_location))
+            if override_config_path:
+                raise ValueError("no such layer")
+            return nn.Linear(2, 2)
+
+    core = types.ModuleType("nemo.core")
+    core.ModelPT = Restoring
+    monkeypatch.setitem(sys.modules, "nemo", types.ModuleType("nemo"))
+    monkeypatch.setitem(sys.modules, "nemo.core", core)
+    path = nemo_archive(tmp_path, "nemo.collections.asr.models.Model")
+    assert not restore_nemo_archive(path).training
+    with pytest.raises(ArchiveError, match="no such layer"):
+        restore_nemo_archive(path, tmp_path / "other.yaml")
+    assert asked == [(str(path), None, "cpu"), (str(path), str(tmp_path / "other.yaml"), "cpu")]

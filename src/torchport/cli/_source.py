@@ -81,11 +81,14 @@ class Source:
         return self._known()
 
     def _restored(self) -> torch.nn.Module:
+        from torchport.integrations.nemo.archive import is_nemo_archive, restore_nemo_archive
         from torchport.models import ModelPT
 
         if not Path(self.text).is_file():
             raise OptionError("there is no such archive", stage="load", where="SOURCE", found=self.text)
         self._refuse_seed("an archive has")
+        if not self.trust and is_nemo_archive(self.text):
+            return restore_nemo_archive(self.text, self.config)
         return ModelPT.restore_from(self.text, override_config_path=self.config, trust=self.trust)
 
     def _known(self) -> torch.nn.Module:
