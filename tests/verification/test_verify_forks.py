@@ -60,6 +60,13 @@ def test_a_decision_that_a_trace_freezes_is_seen_at_a_size_of_the_other_way(tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_a_decision_within_another_is_tried_where_it_is_met(tmp_path):
+    model = Deciding(lambda x: x.shape[0] > 2 and x.shape[1] > 150)
+    with pytest.raises(ProofError) as caught:
+        torchport.export(model, tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X, strategy="trace")
+    assert {finding.sizes["batch"] for finding in caught.value.proof.findings} == {3}
+
+
 @pytest.mark.parametrize("suffix", ["onnx", "ts", "pt2"])
 def test_no_format_is_handed_over_with_one_way_only(tmp_path, suffix):
     class Both(nn.Module):
@@ -77,6 +84,31 @@ def test_no_format_is_handed_over_with_one_way_only(tmp_path, suffix):
     x = torch.randn(1, 501, 4)
     with torchport.load(path) as loaded:
         torch.testing.assert_close(torch.tensor(next(iter(loaded({"x": x}).values()))), x * 3)
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "ts"])
+def test_where_both_ways_agree_at_the_very_turn_sizes_farther_on_tell(tmp_path, suffix):
+    class Padded(nn.Module):
+        def forward(self, x):
+            return nn.functional.pad(x, (0, 0, 0, max(0, 150 - x.shape[1])))
+
+    path = tmp_path / f"m.{suffix}"
+    try:
+        torchport.export(Padded(), path, input_example=torch.randn(3, 37, 4), input_types=X)
+    except TorchportError:
+        return
+    x = torch.randn(1, 250, 4)
+    with torchport.load(path) as loaded:
+        torch.testing.assert_close(torch.tensor(next(iter(loaded({"x": x}).values()))), x)
+
+
+def test_code_that_asks_for_the_very_type_of_a_size_is_answered(tmp_path):
+    class Strict(nn.Module):
+        def forward(self, x):
+            assert torch.jit.is_tracing() or type(x.shape[1]) is int
+            return x * 2
+
+    assert torchport.export(Strict(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X).proof.ok
 
 
 def test_a_decision_whose_ways_agree_is_no_fault(tmp_path):
@@ -114,7 +146,7 @@ def test_sizes_past_a_threshold_too_large_to_run_are_not_promised(tmp_path):
     result = torchport.export(Far(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X)
     low, high = result.proof.ranges["time"]
     assert low == 1
-    assert 10**9 - 10 < high < 10**9
+    assert high == max(case.sizes["time"] for case in result.proof.cases) > 1000
     assert any("too large to be tried" in note for note in result.notes)
 
 

@@ -49,7 +49,7 @@ def read_arrays(path: Path, dtypes: Mapping[str, str | None]) -> dict[str, Array
                 array = _array(archive.read(info), info.filename)
                 wanted = dtypes.get(name)
                 arrays[name] = array if wanted is None else _as(array, numpy_dtype(wanted))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(f"{path.name} cannot be read: {error}") from error
     return arrays
 

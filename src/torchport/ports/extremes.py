@@ -13,7 +13,8 @@ __all__ = ["EXTREMES", "Extreme", "drive_floats", "drive_index", "row_fill"]
 
 Extreme = Literal["zeros", "large", "negative", "constant", "empty"]
 """``zeros``: zeros, the first index, full rows. ``large``: 100,000 times the usual magnitude, the last index, short rows. ``negative``:
-no positive number. ``constant``: one number everywhere, full rows. ``empty``: as usual, but the last row of a mask counts nothing."""
+no positive number, every row shorter than the axis. ``constant``: one number everywhere, full rows. ``empty``: as usual, but the last row
+of a mask counts nothing."""
 
 EXTREMES: tuple[Extreme, ...] = get_args(Extreme)
 
@@ -59,8 +60,10 @@ def drive_index(tensor: torch.Tensor, extreme: Extreme | None, low: int, high: i
     return tensor
 
 
-def row_fill(one: Request) -> Literal["full", "short", "mixed"]:
+def row_fill(one: Request) -> Literal["full", "short", "mixed", "below"]:
     """How long the rows of a batch are."""
+    if one.extreme == "negative":
+        return "below"
     if one.extreme in ("zeros", "constant"):
         return "full"
     return "short" if one.extreme == "large" else "mixed" if one.ragged else "full"

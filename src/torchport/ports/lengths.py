@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fill", "draw_lengths", "measured_axis", "stem_of"]
 
-Fill = Literal["full", "short", "mixed"]
+Fill = Literal["full", "short", "mixed", "below"]
 
 _SUFFIX = re.compile(r"_?(seq(uence)?_)?(lengths?|lens?|ls|sizes?|(key_)?(padding_|pad_|attention_|attn_)?masks?)\Z")
 _PREFIX = re.compile(r"\A(len(gths?)?_(of_)?|num_|n_|mask_(of_)?)")
@@ -100,7 +100,8 @@ def draw_lengths(
         shape: The shape of the lengths.
         generator: Where the randomness comes from.
         low: The smallest length that the model takes.
-        fill: ``mixed``: they differ; ``full``: none is shorter than the axis; ``short``: all but the first are as short as can be.
+        fill: ``mixed``: they differ; ``full``: none is shorter than the axis; ``short``: all but the first are as short as can be;
+            ``below``: even the longest is shorter than the axis.
         ordered: Longest first, which models that pack sequences ask for.
     """
     import torch
@@ -110,6 +111,10 @@ def draw_lengths(
         count *= size
     lengths = torch.full((count,), full, dtype=torch.int64)
     low = min(max(low, 1), full)
+    if fill == "below" and full > 1:
+        full = max(1, full - max(1, full // 4))
+        lengths = torch.full((count,), full, dtype=torch.int64)
+        low, fill = min(low, full), "mixed"
     if fill == "short":
         lengths[1:] = low
     elif fill == "mixed" and count > 1 and low < full:

@@ -41,6 +41,9 @@ _DEPTH = 24
 _SIZES = frozenset({"size", "numel", "stride", "storage_offset"})
 _SHAPE = torch.Tensor.shape
 
+_LOSING = frozenset({"__len__", "unbind", "__iter__", "tolist"})
+"""Methods that make plain numbers, or lists, of a size."""
+
 _HERE = str(Path(__file__).parent)
 """Calls above this room are the same for no two runs."""
 
@@ -57,7 +60,7 @@ _LOST: tuple[Any, ...] = ("", 0, (), None)
 
 _CUT = ("a cut", 0)
 
-_LIMITS = 4
+_LIMITS = 16
 """A line that compares with more numbers than this is a loop: one decision, not many."""
 
 
@@ -125,6 +128,8 @@ class ForkWatch(TorchFunctionMode):
             for size, limit in _cut_axes(args[0], args[1]):
                 site, decision = cut_here(size, limit, sys._getframe(1))
                 self.decisions[site].append(decision)
+        if name in _LOSING:
+            self.decisions[_LOST].append(Decision(0.0, True))
         answer = func(*args, **(kwargs or {}))
         if name in _SIZES or getattr(func, "__self__", None) is _SHAPE:
             if type(answer) is int:
@@ -152,8 +157,6 @@ class _Noted:
 class _Size(_Noted, int):
     """A size that notes its comparisons."""
 
-    __hash__ = int.__hash__
-
     @classmethod
     def of(cls, value: int, log: Log, factors: frozenset[int] = frozenset(), divisors: frozenset[int] = frozenset()) -> _Size:
         made = cls(value)
@@ -163,8 +166,6 @@ class _Size(_Noted, int):
 
 class _Real(_Noted, float):
     """A number computed from sizes that notes its comparisons."""
-
-    __hash__ = float.__hash__
 
     @classmethod
     def of(cls, value: float, log: Log, factors: frozenset[int] = frozenset(), divisors: frozenset[int] = frozenset()) -> _Real:
@@ -223,10 +224,10 @@ def _comparison(name: str) -> Callable[..., Any]:
 
 
 def _conversion(name: str) -> Callable[..., Any]:
-    def method(self: Any) -> Any:
+    def method(self: Any, *others: Any) -> Any:
         if not sys._getframe(1).f_code.co_filename.startswith(_TORCH):
             self._log[_LOST].append(Decision(0.0, True))
-        return getattr(_parent(self), name)(self)
+        return getattr(_parent(self), name)(self, *others)
 
     method.__name__ = name
     return method
@@ -306,9 +307,11 @@ for _name in ("__lshift__", "__rshift__", "__and__", "__or__", "__xor__"):
 for _name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):
     for _class in (_Size, _Real):
         setattr(_class, _name, _comparison(_name))
-for _name in ("__int__", "__float__"):
+for _name in ("__int__", "__float__", "__hash__", "__str__", "__format__"):
     for _class in (_Size, _Real):
         setattr(_class, _name, _conversion(_name))
+for _name in ("__index__", "__invert__", "bit_length"):
+    setattr(_Size, _name, _conversion(_name))
 for _class in (_Size, _Real):
     setattr(_class, "__bool__", _truth)  # noqa: B010 - mypy would call an assignment a wrong override
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from torchport.ports import AxisKind
-from torchport.verification._records import Refusal, sizes_text
+from torchport.verification._records import Case, Refusal, sizes_text
 from torchport.verification.asking import Asker, Settled, affordable, moved, narrowed, smallest_batch, with_symbol
 from torchport.verification.forks import Fork, Sizes, forks, next_sizes
 
@@ -37,33 +37,66 @@ def settle_forks(asker: Asker, settled: Settled) -> None:
             return
         left -= _settle(asker, settled, fork)
         given_up.add(fork.key)
+    for fork in forks(asker.decided):
+        if fork.key not in given_up:
+            _not_settled(settled, fork)
 
 
 def _settle(asker: Asker, settled: Settled, fork: Fork) -> int:
     """Settles one decision; gives how many sizes were tried."""
-    base = smallest_batch(settled)
+    base = _where_met(settled, fork)
     tried: list[dict[str, int]] = []
-    while len(tried) < _ASKS:
+    settles = False
+    while len(tried) < _ASKS and not settles:
         fork = next((one for one in forks(asker.decided) if one.key == fork.key), fork)
         sizes = next((one for one in _allowed(settled, fork, base) if one not in tried), None)
         if sizes is None:
             break
         if not affordable(asker, settled, sizes):
-            _end_before(settled, fork, base, sizes)
+            _end_before(asker, settled, fork, base, sizes)
+            settles = True
             break
         tried.append(sizes)
         answer = asker.ask(settled.signature, sizes)
         if isinstance(answer, Refusal):
-            if narrowed(asker, settled, base, sizes, answer):
-                break
+            settles = narrowed(asker, settled, base, sizes, answer)
         elif fork.turns(asker.decided[_key(sizes)]):
-            if all(case.sizes != answer.sizes for case in settled.cases):
-                settled.cases.append(answer)
-            break
-    else:
-        if not fork.file.startswith(_TORCH):
-            settled.notes.append(f"weak: {_where(fork)} decides by a size, and went one way at every size that was tried")
+            settles = True
+            _keep(settled, answer)
+            _go_on(asker, settled, base, sizes)
+    if not settles:
+        _not_settled(settled, fork)
     return len(tried)
+
+
+def _where_met(settled: Settled, fork: Fork) -> dict[str, int]:
+    """Sizes at which the decision was met: a nested one is met at some sizes only. A batch of 1 where that is possible."""
+    usual = smallest_batch(settled)
+    met = [dict(sizes) for sizes in fork.points if dict(sizes).keys() == usual.keys()]
+    return min(met, key=lambda one: (sum(one[name] != size for name, size in usual.items()), 1 in one.values()), default=usual)
+
+
+def _keep(settled: Settled, answer: Case) -> None:
+    if all(case.sizes != answer.sizes for case in settled.cases):
+        settled.cases.append(answer)
+
+
+def _go_on(asker: Asker, settled: Settled, base: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+    """Takes sizes farther on the same way, too: at the very turn both ways may agree (``max(0, 1500 - size)``)."""
+    name = moved(base, sizes)
+    axis, size = settled.signature.symbols[name], sizes[name]
+    step = axis.multiple_of * (1 if size > base[name] else -1)
+    for farther in (size + step, size + step * (1 + size // axis.multiple_of // 8)):
+        further = {**sizes, name: farther}
+        if farther >= 1 and axis.allows(farther) and affordable(asker, settled, further):
+            answer = asker.ask(settled.signature, further)
+            if isinstance(answer, Case):
+                _keep(settled, answer)
+
+
+def _not_settled(settled: Settled, fork: Fork) -> None:
+    if not fork.file.startswith(_TORCH):
+        settled.notes.append(f"weak: {_where(fork)} decides by a size, and went one way at every size that was tried")
 
 
 def _key(sizes: Mapping[str, int]) -> Sizes:
@@ -81,18 +114,21 @@ def _where(fork: Fork) -> str:
     return f"{Path(fork.file).name}:{fork.line}"
 
 
-def _end_before(settled: Settled, fork: Fork, base: Mapping[str, int], sizes: Mapping[str, int]) -> None:
-    """The sizes that were not tried are not promised."""
+def _end_before(asker: Asker, settled: Settled, fork: Fork, base: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+    """The sizes that cannot be tried are not promised: the range ends at the largest that can."""
     name = moved(base, sizes)
     axis = settled.signature.symbols[name]
-    largest = max((case.sizes[name] for case in settled.cases), default=base[name])
-    margin = 3 * axis.multiple_of
-    if fork.divisors:  # a line through whole quotients is off by up to the divisor over its span
-        margin += max(fork.divisors) * (1 + (sizes[name] - largest) // max(1, largest - min(case.sizes[name] for case in settled.cases)))
-    last = (sizes[name] - margin) // axis.multiple_of * axis.multiple_of
-    if axis.kind is AxisKind.Batch or last < largest:
+    largest, last = max((case.sizes[name] for case in settled.cases), default=base[name]), sizes[name]
+    while last > largest and not (affordable(asker, settled, {**base, name: last}) and axis.allows(last)):
+        last = 3 * last // 4 // axis.multiple_of * axis.multiple_of
+    answer = asker.ask(settled.signature, {**base, name: last}) if last > largest else None
+    if isinstance(answer, Case):
+        _keep(settled, answer)
+    else:
+        last = largest
+    if axis.kind is AxisKind.Batch:
         settled.notes.append(f"weak: {_where(fork)} decides otherwise from about {sizes_text(sizes)} on, which was not tried")
         return
     settled.signature = with_symbol(settled.signature, name, max=last)
     settled.ranges[name] = (axis.min, last)
-    settled.notes.append(f"{name}: {axis.min} to {last}; past it {_where(fork)} decides otherwise, which is too large to be tried")
+    settled.notes.append(f"{name}: {axis.min} to {last}; past it {_where(fork)} may decide otherwise, which is too large to be tried")

@@ -30,8 +30,9 @@ def settle_values(asker: Asker, settled: Settled) -> tuple[list[Case], Case | No
         return answer if isinstance(answer, Case) else None
 
     cases += [case for extreme in _HARMLESS if (case := take(extreme)) is not None]
-    if all(case.outputs[name].shape == array.shape for case in cases for name, array in usual.outputs.items() if name in case.outputs):
-        # Where values decide how long an output is, large ones may ask for more than there is memory.
+    same = all(case.outputs[name].shape == array.shape for case in cases for name, array in usual.outputs.items() if name in case.outputs)
+    if same and not (asker.counts and any(array.dtype.kind == "f" for array in usual.inputs.values())):
+        # Where values decide how long something is, large ones may ask for more than there is memory.
         cases += [case for case in (take("large"),) if case is not None]
     return cases, take("empty")
 

@@ -14,13 +14,14 @@ import torch
 from torchport._options import ExportOptions
 from torchport.errors import ReferenceRunError, TorchportError
 from torchport.ports import Signature
+from torchport.ports.extremes import EXTREMES
 from torchport.verification._memory import hand_back
 from torchport.verification._records import Array, Case, Refusal, sizes_text
 from torchport.verification.arrays import to_arrays, to_tensor
 from torchport.verification.asking import Asker, Settled
 from torchport.verification.comparison import compare
 from torchport.verification.forks import lines_both_ways, lines_turned
-from torchport.verification.noise import Call, Noise, measure_noise
+from torchport.verification.noise import Call, Noise, measure_noise, noise_of_extremes
 from torchport.verification.outputs import settle_outputs
 from torchport.verification.past_values import settle_values
 from torchport.verification.refusals import settle_sizes
@@ -159,6 +160,7 @@ def take_reference(
     if stated is not None:
         _check_stated(stated, cases[place], options.check_tolerance)
     _check_repeats(asker, _telling(cases))
+    cases = [replace(case, noise=noise_of_extremes(asker.run, case)) if case.label in EXTREMES else case for case in cases]
     unproved = [] if options.verify else _another(asker, settled)
     settled.signature, notes = settle_outputs(settled.signature, [*cases, *unproved])
     noise = _noise(asker.run, cases) if options.verify else Noise(dict.fromkeys(first.outputs, 0.0), "double")

@@ -26,6 +26,9 @@ _GATHERS = {"embedding": (0, 1), "index_select": (0, 2), "index": (0, 1)}
 _ENDLESS = 2**62
 """An end of a slice from here on means no end."""
 
+_NUMBERS_OF_VALUES = frozenset({"aten::_local_scalar_dense", "aten::repeat_interleave"})
+"""Operations that make a number of a value, which may be how long something becomes."""
+
 _AFTER = 48
 """A model that uses a row that is not there fails within so many operations."""
 
@@ -60,6 +63,7 @@ class TableWatch(Mode):  # type: ignore[no-untyped-call]
         super().__init__()
         self.taken: set[tuple[int, int]] = set()
         self.cuts: Log = defaultdict(list)
+        self.counts = False
         self._rows = stop_after
         self._left: int | None = None
 
@@ -70,6 +74,8 @@ class TableWatch(Mode):  # type: ignore[no-untyped-call]
         pair = None if schema is None else _rows_taken(schema.name.split("::")[-1], args, results)
         if pair is not None and pair[0] > pair[1]:
             self.taken.add(pair)
+        if schema is not None and schema.name in _NUMBERS_OF_VALUES:
+            self.counts = True
         if schema is not None:
             for size, limit in _cuts(schema.name.split("::")[-1], args):
                 site, decision = cut_here(size, limit, sys._getframe(1))
