@@ -8,7 +8,7 @@ import pytest
 import torchport
 
 ROOT = Path(torchport.__file__).parent
-BASE = {"errors", "_comparison", "_protobuf", "_frames", "_registry", "_optional", "_options", "_version"}
+BASE = {"errors", "_comparison", "_protobuf", "_strict_json", "_external_data", "_frames", "_registry", "_optional", "_options", "_version"}
 ROOMS = ["ports", "prepare", "capture", "emit", "verification", "contract", "check", "packaging", "models", "integrations"]
 FRONT = {
     "__main__",

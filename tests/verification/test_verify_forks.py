@@ -15,7 +15,8 @@ from torch import nn
 import torchport
 from torchport.errors import ProofError, TorchportError
 from torchport.verification._records import sizes_text
-from torchport.verification.forks import ForkWatch, forks, lines_both_ways, next_sizes
+from torchport.verification.forks import forks, lines_both_ways, next_sizes
+from torchport.verification.noted_sizes import ForkWatch
 
 X = {"x": "batch time 4"}
 
@@ -40,6 +41,8 @@ RULES = {
     "a multiple": (lambda x: x.shape[1] % 16 == 0, "time (16|32|48|112)"),
     "a remainder": (lambda x: -x.size(1) % 7 == 6, "time "),
     "a product": (lambda x: x.shape[0] * x.shape[1] > 300, "(batch|time) "),
+    "a quotient that is 0 at all near sizes": (lambda x: x.shape[1] // 256 > 0, "time (2|3|4)"),
+    "a shift": (lambda x: (x.shape[1] >> 8) > 0, "time (2|3|4)"),
     "one size": (lambda x: x.shape[1] == 50, "time 50"),
     "a quotient": (lambda x: x.shape[1] / 2 > 77.5, "time 15"),
     "the greater": (lambda x: max(x.shape[1], 90) > 90, "time (9|112)"),

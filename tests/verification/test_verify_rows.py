@@ -118,3 +118,10 @@ def test_every_format_is_asked(tmp_path, suffix):
 
 def test_without_a_batch_axis_nothing_is_said(tmp_path):
     assert rows(tmp_path, Of(lambda x: x * 2), torch.randn(17, 4), input_types={"x": "time 4"}) == {}
+
+
+def test_rows_that_are_never_alone_are_not_asked_alone(tmp_path):
+    found = rows(
+        tmp_path, Of(lambda x: x + (x.shape[0] < 2)), torch.randn(3, 17, 4), input_types={"x": "batch{min=2} time 4"}, strategy="trace"
+    )
+    assert set(found.values()) == {"independent"}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
-import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
+from torchport._strict_json import strict_json
 from torchport.check._schema import violations
 from torchport.errors import BundleError
 
@@ -66,7 +65,7 @@ def parse_manifest(content: bytes, *, where: str = MANIFEST) -> dict[str, Any]:
         where: The file, for messages.
     """
     try:
-        document = json.loads(content.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+        document = strict_json(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise BundleError("the manifest is no JSON", stage="check", where=where, found=str(error)[:200]) from error
     version = document.get(_VERSION) if isinstance(document, dict) else None
@@ -86,23 +85,6 @@ def parse_manifest(content: bytes, *, where: str = MANIFEST) -> dict[str, Any]:
     for place, message in _contradictions(document):
         raise BundleError("the manifest contradicts itself", stage="check", where=f"{where}: {place}", found=message)
     return dict(document)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{twice!r} stands there twice")
-    return found
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _no_number(text)
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
 
 
 def _contradictions(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

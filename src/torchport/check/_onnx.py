@@ -9,9 +9,10 @@ import hashlib
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from torchport._external_data import beside
 from torchport._protobuf import LENGTH_DELIMITED, Field, fields, mapped, number_of
 from torchport.ports.dtypes import known_dtype
 
@@ -167,22 +168,13 @@ def _packed(data: mmap.mmap, field: Field) -> list[int]:
 
 
 def _read_outside(path: Path, external: dict[str, str], digest: Any) -> None:
-    location = external.get("location", "")
-    # Where a hostile file points elsewhere, nothing is read there.
-    if PurePosixPath(location).name != location or location in ("", ".", ".."):
-        raise ValueError(f"the file wants weights from outside its folder: {location!r}")
-    beside = path.parent / location
-    if beside.is_symlink() or not beside.is_file():
-        raise ValueError(f"the file wants weights from {location!r}, which is not there")
-    offset = int(external.get("offset", 0))
-    left = int(external.get("length", beside.stat().st_size - offset))
-    if offset < 0 or left < 0:
-        raise ValueError(f"the file wants weights from before the start of {location!r}")
-    with beside.open("rb") as file:
-        file.seek(offset)
+    weight = beside(path, external)
+    left = weight.length
+    with weight.file.open("rb") as file:
+        file.seek(weight.offset)
         while left > 0:
             content = file.read(min(left, _BLOCK))
             if not content:
-                raise ValueError(f"{location!r} ends before a weight does")
+                raise ValueError(f"{weight.file.name!r} ends before a weight does")
             digest.update(content)
             left -= len(content)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from torchport._strict_json import strict_json
 from torchport.contract._records import AxisTerm, Contract, PortTerm, SizeRange
 from torchport.emit import formats, staging
 from torchport.errors import ContractError, UnusablePathError
@@ -100,7 +100,7 @@ def parse_lock(text: str, *, where: str = "lock") -> Contract:
         where: The file, for messages.
     """
     try:
-        document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        document = strict_json(text)
     except (ValueError, RecursionError) as error:
         raise ContractError("the contract lock is no JSON", where=where, found=str(error)[:200]) from error
     reader = _Reader(where)
@@ -117,18 +117,6 @@ def parse_lock(text: str, *, where: str = "lock") -> Contract:
             hint="make it again with `torchport inspect ARTIFACT --lock`, or use the torchport that wrote it",
         )
     return reader.contract(entry)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{_visible(twice)!r} stands there twice")
-    return found
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
 
 
 class _Reader:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
+from torchport._external_data import beside
 from torchport._protobuf import LENGTH_DELIMITED, Field, fields, mapped
 from torchport.emit._content import Content, TensorContent, hash_stream
 from torchport.ports.dtypes import known_dtype
@@ -89,23 +90,12 @@ def _as_raw(data_type: int, values: onnx.TensorProto) -> bytes:
     return values.raw_data
 
 
-def _external(path: Path, header: onnx.TensorProto, beside: dict[str, Path]) -> str:
-    entries = {entry.key: entry.value for entry in header.external_data}
-    location = entries.get("location", "")
-    # Where a hostile file points elsewhere, nothing is read there.
-    if PurePosixPath(location).name != location or location in ("", ".", ".."):
-        raise ValueError(f"the file wants weights from outside its folder: {location!r}")
-    file = path.parent / location
-    if file.is_symlink() or not file.is_file():
-        raise ValueError(f"the file wants weights from {location!r}, which is not there")
-    beside[location] = file
-    offset = int(entries.get("offset", 0))
-    length = int(entries.get("length", file.stat().st_size - offset))
-    if offset < 0 or length < 0:
-        raise ValueError(f"the file wants weights from before the start of {location!r}")
-    with file.open("rb") as stream:
-        stream.seek(offset)
-        return hash_stream(stream, length)
+def _external(path: Path, header: onnx.TensorProto, files: dict[str, Path]) -> str:
+    weight = beside(path, {entry.key: entry.value for entry in header.external_data})
+    files[weight.file.name] = weight.file
+    with weight.file.open("rb") as stream:
+        stream.seek(weight.offset)
+        return hash_stream(stream, weight.length)
 
 
 def _graph_digest(rest: bytes, graph: bytes, tensors: list[onnx.TensorProto]) -> str:

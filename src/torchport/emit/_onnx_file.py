@@ -9,7 +9,6 @@ Sources: https://protobuf.dev/programming-guides/encoding/ and https://github.co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
+
+from torchport._protobuf import LENGTH_DELIMITED, encoded, fields, mapped
 
 __all__ = ["EXTERNAL_FROM", "read_properties", "write_model"]
 
@@ -65,7 +66,7 @@ def write_model(model: ir.Model, path: Path, *, external_from: int = EXTERNAL_FR
                     one.write_outside(data, paths[1].name)
         file = stack.enter_context(path.open("wb"))
         file.write(rest)
-        file.write(_key(_MODEL_GRAPH) + _varint(len(graph) + sum(one.field_size() for one in tensors)))
+        file.write(_key(_MODEL_GRAPH) + encoded(len(graph) + sum(one.field_size() for one in tensors)))
         file.write(graph)
         for one in tensors:
             one.write(file)
@@ -91,12 +92,12 @@ class _Initializer:
     def message_size(self) -> int:
         size = len(self.header.SerializeToString(deterministic=True))
         if self.nbytes and not self.outside:
-            size += len(_key(_TENSOR_RAW_DATA)) + len(_varint(self.nbytes)) + self.nbytes
+            size += len(_key(_TENSOR_RAW_DATA)) + len(encoded(self.nbytes)) + self.nbytes
         return size
 
     def field_size(self) -> int:
         size = self.message_size()
-        return len(_key(_GRAPH_INITIALIZER)) + len(_varint(size)) + size
+        return len(_key(_GRAPH_INITIALIZER)) + len(encoded(size)) + size
 
     def write_outside(self, data: IO[bytes], location: str) -> None:
         data.write(b"\0" * (-data.tell() % _ALIGN))
@@ -108,10 +109,10 @@ class _Initializer:
         self.outside = True
 
     def write(self, file: IO[bytes]) -> None:
-        file.write(_key(_GRAPH_INITIALIZER) + _varint(self.message_size()))
+        file.write(_key(_GRAPH_INITIALIZER) + encoded(self.message_size()))
         file.write(self.header.SerializeToString(deterministic=True))
         if self.nbytes and not self.outside:
-            file.write(_key(_TENSOR_RAW_DATA) + _varint(self.nbytes))
+            file.write(_key(_TENSOR_RAW_DATA) + encoded(self.nbytes))
             before = file.tell()
             _write_bytes(self.tensor, file)
             assert file.tell() - before == self.nbytes, f"{self.header.name}: {file.tell() - before} bytes of {self.nbytes}"
@@ -132,62 +133,20 @@ def _write_bytes(tensor: Any, file: IO[bytes]) -> None:
         file.write(tensor.tobytes())
 
 
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
-
-
 def _key(field: int) -> bytes:
     """The key of a length-delimited field."""
-    return _varint(field << 3 | 2)
-
-
-def _read_varint(file: IO[bytes]) -> int | None:
-    shift = number = 0
-    while byte := file.read(1):
-        number |= (byte[0] & 0x7F) << shift
-        if not byte[0] & 0x80:
-            return number
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number of the file is too long")
-    if shift:
-        raise ValueError("the file ends in the middle of a number")
-    return None
-
-
-def _fields(file: IO[bytes], size: int) -> Iterator[tuple[int, int]]:
-    """Number and length of every length-delimited field; the file stands at its content."""
-    while (key := _read_varint(file)) is not None:
-        wire = key & 7
-        if wire == 0:
-            _read_varint(file)
-        elif wire in (1, 5):
-            file.seek(8 if wire == 1 else 4, 1)
-        elif wire == 2:
-            length = _read_varint(file)
-            start = file.tell()
-            if length is None or start + length > size:
-                raise ValueError("a part of the file is longer than the file")
-            yield key >> 3, length
-            file.seek(start + length)
-        else:
-            raise ValueError(f"no such wire type: {wire}")
+    return encoded(field << 3 | 2)
 
 
 def read_properties(path: Path) -> dict[str, str]:
     """The model's ``metadata_props``, read without the graph and its weights."""
     found = {}
     known = False
-    with path.open("rb") as file:
-        for number, length in _fields(file, path.stat().st_size):
-            known = known or number == _MODEL_GRAPH
-            if number == _MODEL_PROPERTY:
-                entry = onnx.StringStringEntryProto.FromString(file.read(length))
+    with mapped(path) as data:
+        for one in fields(data, 0, len(data)):
+            known = known or one.number == _MODEL_GRAPH
+            if one.number == _MODEL_PROPERTY and one.wire == LENGTH_DELIMITED:
+                entry = onnx.StringStringEntryProto.FromString(data[one.body : one.end])
                 found[entry.key] = entry.value
     if not known:
         raise ValueError("the file holds no graph")

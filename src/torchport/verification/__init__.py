@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torchport.verification._records import Case, CaseResult, Finding, Refusal
 from torchport.verification.comparison import Difference, compare
-from torchport.verification.proof import Proof, prove
+from torchport.verification.proof import prove
+from torchport.verification.record import Proof
 from torchport.verification.reference import Reference, take_reference
 from torchport.verification.runtimes import PortInFile, Runtime, Session, open_artifact, runtime_for, runtimes
 from torchport.verification.sizes import cover

@@ -16,8 +16,9 @@ from torchport.ports import AxisKind, Signature, make_inputs
 from torchport.ports.extremes import Extreme
 from torchport.verification._records import Case, Refusal
 from torchport.verification.arrays import to_arrays
-from torchport.verification.forks import ForkWatch, Log, Sizes
+from torchport.verification.forks import Sizes
 from torchport.verification.noise import Call
+from torchport.verification.noted_sizes import ForkWatch, Log
 from torchport.verification.runtimes._base import shortened
 from torchport.verification.tables import Table, TableWatch, fails_early
 
@@ -84,7 +85,9 @@ class Asker:
             with tables, forks:
                 return self.run(inputs)
         except Exception:  # noqa: BLE001 - code that asks for the very type of a size fails here, and only here
-            return self.run(inputs)
+            answer = self.run(inputs)
+            forks.lose()
+            return answer
         finally:
             self.decided[key] = {**forks.decisions, **tables.cuts}
             self.taken[key] = tables.taken
@@ -137,6 +140,12 @@ class Settled:
     merged: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     at_most: list[tuple[str, str]] = field(default_factory=list)
+
+    def keep(self, answer: Case | Refusal) -> bool:
+        """Adds an answer to the cases; says whether it is one."""
+        if isinstance(answer, Case) and all(case.sizes != answer.sizes for case in self.cases):
+            self.cases.append(answer)
+        return isinstance(answer, Case)
 
     def fits(self, sizes: Mapping[str, int]) -> bool:
         """Whether no symbol is greater than one that it may not exceed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -67,33 +68,28 @@ def measure_noise(call: Call, inputs: Mapping[str, Array], outputs: Mapping[str,
 
 
 def noise_of_extremes(call: Call, case: Case) -> dict[str, float]:
-    """The noise of a case of extreme values: infinite for an output that double precision answers otherwise.
+    """The noise of a case of extreme values: infinite for an output that rounding alone makes another.
 
-    Saturated scores tie, a constant less its mean is rounding alone: such an output shows nothing at such values.
+    A constant less its mean is rounding alone, saturated scores tie: such an output shows nothing at such values. Large values saturate in
+    double precision as well, so what scores are computed from is disturbed, too.
     """
     tensors = {name: to_tensor(array) for name, array in case.inputs.items()}
-    try:
-        with torch.no_grad():
-            precise = to_arrays(run_in_double(call, tensors))
-    except Exception:  # noqa: BLE001 - then the second look measures it by disturbing the roundings
-        return {}
-    noise: dict[str, float] = {}
-    for name, array in case.outputs.items():
-        other = precise[name]
-        same = array.shape == other.shape
-        if same and is_exact(array):
-            noise[name] = 0.0 if bool((array == other.astype(array.dtype)).all()) else float("inf")
-        else:
-            noise[name] = noise_between({name: array}, {name: other})[name] if same else float("inf")
-    if case.label == "large":  # saturated scores tie in double precision, too; disturbing what they are computed from tells
-        for seed in (1, 2):
-            with torch.no_grad():
-                moved = to_arrays(run_with_jitter(call, {name: tensor.clone() for name, tensor in tensors.items()}, seed))
-            for name, array in case.outputs.items():
-                tied = is_exact(array) and not np.array_equal(array, moved[name])
-                off = noise_between({name: array}, moved)[name] if array.shape == moved[name].shape else float("inf")
-                noise[name] = float("inf") if tied else max(noise[name], off)
-    return noise
+    answers: list[Mapping[str, Array]] = []
+    with torch.no_grad():
+        with contextlib.suppress(Exception):  # foreign code may not run in double precision; it is disturbed then
+            answers.append(to_arrays(run_in_double(call, {name: tensor.clone() for name, tensor in tensors.items()})))
+        for seed in (1, 2) if case.label == "large" or not answers else ():
+            answers.append(to_arrays(run_with_jitter(call, {name: tensor.clone() for name, tensor in tensors.items()}, seed)))
+    return {name: max(_moved(name, array, other) for other in answers) for name, array in case.outputs.items()}
+
+
+def _moved(name: str, array: Array, answer: Mapping[str, Array]) -> float:
+    other = answer[name]
+    if array.shape != other.shape:
+        return float("inf")
+    if is_exact(array):
+        return 0.0 if np.array_equal(array, other.astype(array.dtype)) else float("inf")
+    return noise_between({name: array}, {name: other})[name]
 
 
 def turned_by_rounding(

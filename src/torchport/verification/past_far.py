@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torchport.verification._records import Case
+from torchport.verification._records import Refusal
 from torchport.verification.asking import Asker, Settled, affordable, narrowed, smallest_batch
 from torchport.verification.forks import sizes_are_lost
 
@@ -33,7 +33,7 @@ def settle_far(asker: Asker, settled: Settled) -> None:
             if not axis.allows(size) or not affordable(asker, settled, sizes, within=budget):
                 continue
             answer = asker.ask(settled.signature, sizes)
-            if not isinstance(answer, Case):
+            if isinstance(answer, Refusal):
                 narrowed(asker, settled, base, sizes, answer)
-            elif all(case.sizes != answer.sizes for case in settled.cases):
-                settled.cases.append(answer)
+            else:
+                settled.keep(answer)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from torchport.ports import AxisKind
-from torchport.verification._records import Case, Refusal, sizes_text
+from torchport.verification._records import Refusal, sizes_text
 from torchport.verification.asking import Asker, Settled, affordable, moved, narrowed, smallest_batch, with_symbol
 from torchport.verification.forks import Fork, Sizes, forks, next_sizes
 
@@ -62,7 +62,7 @@ def _settle(asker: Asker, settled: Settled, fork: Fork) -> int:
             settles = narrowed(asker, settled, base, sizes, answer)
         elif fork.turns(asker.decided[_key(sizes)]):
             settles = True
-            _keep(settled, answer)
+            settled.keep(answer)
             _go_on(asker, settled, base, sizes)
     if not settles:
         _not_settled(settled, fork)
@@ -76,11 +76,6 @@ def _where_met(settled: Settled, fork: Fork) -> dict[str, int]:
     return min(met, key=lambda one: (sum(one[name] != size for name, size in usual.items()), 1 in one.values()), default=usual)
 
 
-def _keep(settled: Settled, answer: Case) -> None:
-    if all(case.sizes != answer.sizes for case in settled.cases):
-        settled.cases.append(answer)
-
-
 def _go_on(asker: Asker, settled: Settled, base: Mapping[str, int], sizes: Mapping[str, int]) -> None:
     """Takes sizes farther on the same way, too: at the very turn both ways may agree (``max(0, 1500 - size)``)."""
     name = moved(base, sizes)
@@ -89,9 +84,7 @@ def _go_on(asker: Asker, settled: Settled, base: Mapping[str, int], sizes: Mappi
     for farther in (size + step, size + step * (1 + size // axis.multiple_of // 8)):
         further = {**sizes, name: farther}
         if farther >= 1 and axis.allows(farther) and affordable(asker, settled, further):
-            answer = asker.ask(settled.signature, further)
-            if isinstance(answer, Case):
-                _keep(settled, answer)
+            settled.keep(asker.ask(settled.signature, further))
 
 
 def _not_settled(settled: Settled, fork: Fork) -> None:
@@ -121,10 +114,7 @@ def _end_before(asker: Asker, settled: Settled, fork: Fork, base: Mapping[str, i
     largest, last = max((case.sizes[name] for case in settled.cases), default=base[name]), sizes[name]
     while last > largest and not (affordable(asker, settled, {**base, name: last}) and axis.allows(last)):
         last = 3 * last // 4 // axis.multiple_of * axis.multiple_of
-    answer = asker.ask(settled.signature, {**base, name: last}) if last > largest else None
-    if isinstance(answer, Case):
-        _keep(settled, answer)
-    else:
+    if last <= largest or not settled.keep(asker.ask(settled.signature, {**base, name: last})):
         last = largest
     if axis.kind is AxisKind.Batch:
         settled.notes.append(f"weak: {_where(fork)} decides otherwise from about {sizes_text(sizes)} on, which was not tried")

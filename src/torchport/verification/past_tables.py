@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torchport.verification._records import Case, Refusal
+from torchport.verification._records import Refusal
 from torchport.verification.asking import Asker, Settled, affordable, smallest_batch, with_symbol
 from torchport.verification.tables import Table, ends_of_tables
 
@@ -39,12 +39,10 @@ def settle_tables(asker: Asker, settled: Settled) -> None:
             settled.notes.append(f"{name}: {axis.min} to {last}, where a table of {table.rows} rows ends")
         elif last + step > _FAR * settled.traced[name]:
             settled.notes.append(f"weak: a table of {table.rows} rows ends at {name} {last}; the artifact was not tried past it")
-        elif isinstance(answer := asker.ask(settled.signature, {**others, name: last + step}), Case):
-            settled.cases.append(answer)
+        else:
+            settled.keep(asker.ask(settled.signature, {**others, name: last + step}))
         if axis.allows(last) and affordable(asker, settled, {**others, name: last}, within=_SHARE * sum(asker.seconds.values())):
-            answer = asker.ask(settled.signature, {**others, name: last})  # every row of the table is used once
-            if isinstance(answer, Case) and all(case.sizes != answer.sizes for case in settled.cases):
-                settled.cases.append(answer)
+            settled.keep(asker.ask(settled.signature, {**others, name: last}))  # every row of the table is used once
 
 
 def _last_before(asker: Asker, settled: Settled, table: Table, others: Mapping[str, int], refusal: Refusal) -> tuple[int, Refusal]:

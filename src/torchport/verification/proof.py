@@ -6,163 +6,31 @@ import contextlib
 import linecache
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from torchport._options import ExportOptions
-from torchport.errors import NoAnswerError, ProofError, RuntimeFailure
+from torchport.errors import NoAnswerError, RuntimeFailure
 from torchport.ports.extremes import EXTREMES
 from torchport.verification._memory import hand_back
 from torchport.verification._records import Array, Case, CaseResult, Finding, sizes_text
 from torchport.verification.axes import check_ports, onnx_ports
 from torchport.verification.cause import Cause, find_cause
 from torchport.verification.comparison import Difference, compare, is_exact
+from torchport.verification.record import Proof
 from torchport.verification.reference import Reference
 from torchport.verification.rows import INDEPENDENT, rows_of
 from torchport.verification.runtimes import Session, open_artifact, runtime_for
 from torchport.verification.runtimes._base import shortened
 from torchport.verification.second_look import TIE, SecondLook
-from torchport.verification.tolerance import WEAK, tolerance_of
 
 if TYPE_CHECKING:
     from torchport.emit import Artifact
-    from torchport.verification.power._records import Power
 
-__all__ = ["Proof", "Prover", "failure_of", "prove"]
-
-_SHOWN = 12
-"""So many findings are in the table; the record has them all."""
-
-_CELL = 96
-"""What the artifact said is cut to so many characters in the table; the record has it whole."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """The record of one proof.
-
-    Attributes:
-        artifact: The file's name.
-        runtime: What ran it.
-        cases: How each case went.
-        findings: What disagreed, over all cases and the file itself; empty when the proof holds.
-        noise: The model's own rounding noise by output, relative to the output's scale.
-        tolerances: The tolerance of each output, relative to its scale.
-        noise_source: ``double`` or ``jitter``.
-        ranges: Sizes that hold, where they are fewer than declared.
-        merged: Symbols that turned out equal.
-        rows: Output to ``independent``, or to what a row's answer depends on; empty where no axis is a batch.
-        notes: What weakens the proof, and what was allowed.
-        cpu_seconds: CPU time of this process.
-        power: What it would have noticed, where that was asked for.
-        cause: Where the artifact leaves the model, as far as that was found.
-    """
-
-    artifact: str
-    runtime: str
-    cases: tuple[CaseResult, ...]
-    findings: tuple[Finding, ...] = ()
-    noise: Mapping[str, float] = field(default_factory=dict)
-    tolerances: Mapping[str, float] = field(default_factory=dict)
-    noise_source: str = "double"
-    ranges: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
-    merged: Mapping[str, str] = field(default_factory=dict)
-    rows: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    cpu_seconds: float = 0.0
-    power: Power | None = None
-    cause: Cause | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the artifact equals the model wherever it was asked."""
-        return not self.findings
-
-    @property
-    def worst_error(self) -> float:
-        """The worst difference of any output in any case, relative to the output's scale."""
-        return max((case.error for case in self.cases), default=0.0)
-
-    def table(self) -> str:
-        """The findings as a table, with their likely cause; for a proof that holds, the cases."""
-        causes = {finding.cause for finding in self.findings[:_SHOWN]}
-        return f"{self._rows()}\nlikely cause: {causes.pop()}" if len(causes) == 1 and any(causes) else self._rows()
-
-    def _rows(self) -> str:
-        if self.ok:
-            rows = [(case.label or "", sizes_text(case.sizes), f"{case.error:.1e}", f"{case.tolerance:.1e}") for case in self.cases]
-            return _columns([("case", "sizes", "worst error", "tolerance"), *rows])
-        shown = self.findings[:_SHOWN]
-        causes = {finding.cause for finding in shown}
-        rows5 = [
-            (
-                finding.port or "(the file)",
-                ", ".join(part for part in (sizes_text(finding.sizes) if finding.sizes else "", finding.values) if part),
-                f"[{', '.join(map(str, finding.index))}]" if finding.index is not None else finding.kind,
-                finding.expected,
-                shortened(finding.got, _CELL)
-                + (f" (off by {finding.error:.1e}, allowed {finding.tolerance:.1e})" if finding.tolerance is not None else ""),
-                finding.cause if len(causes) > 1 else "",  # one cause for all stands below
-            )
-            for finding in shown
-        ]
-        if len(self.findings) > _SHOWN:
-            rows5.append(("…", f"and {len(self.findings) - _SHOWN} more", "", "", "", ""))
-        return _columns([("port", "sizes", "worst element", "expected", "got", "likely cause"), *rows5])
-
-    def summary(self) -> str:
-        """One sentence."""
-        if self.ok:
-            worst = f"worst error {self.worst_error:.1e} of the output's scale"
-            return f"{self.artifact} equals the model in {self.runtime} at {len(self.cases)} sizes; {worst}"
-        if not self.cases and all(finding.kind == "runtime" for finding in self.findings):
-            return f"{self.artifact} cannot be opened by {self.runtime}: {self.findings[0].got}"
-        failed = sum(bool(case.findings) for case in self.cases)
-        counts = f"{len(self.findings)} findings, {failed} of {len(self.cases)} cases"
-        return f"{self.artifact} is not equal to the model in {self.runtime}: {counts}"
-
-    def raise_if_failed(self) -> None:
-        """Raises `ProofError` with the table unless the proof holds.
-
-        Raises:
-            ProofError: ``error.proof`` is this record.
-        """
-        if self.ok:
-            return
-        first = self.findings[0]
-        cause = next((finding.cause for finding in self.findings if finding.cause), "")
-        error = ProofError(
-            self.summary(),
-            where=first.port or self.artifact,
-            found="\n" + "\n".join(f"    {line}" for line in self._rows().splitlines()),
-            hint=f"look at this first: {cause}" if cause else "another strategy may capture it right",
-        )
-        error.proof = self
-        raise error
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record as plain values, for JSON."""
-        return {
-            "ok": self.ok,
-            "artifact": self.artifact,
-            "runtime": self.runtime,
-            "worst_error": _finite(self.worst_error),
-            "noise": {name: _finite(value) for name, value in self.noise.items()},
-            "noise_source": self.noise_source,
-            "tolerances": {name: _finite(value) for name, value in self.tolerances.items()},
-            "ranges": {name: list(limits) for name, limits in self.ranges.items()},
-            "merged": dict(self.merged),
-            "rows": dict(self.rows),
-            "cases": [_case_dict(case) for case in self.cases],
-            "findings": [_finding_dict(finding) for finding in self.findings],
-            "cause": None if self.cause is None else self.cause.to_dict(),
-            "notes": list(self.notes),
-            "cpu_seconds": round(self.cpu_seconds, 4),
-            "power": None if self.power is None else self.power.to_dict(),
-        }
+__all__ = ["Prover", "failure_of", "prove"]
 
 
 def prove(
@@ -325,7 +193,7 @@ class Prover:
             if name not in answer:
                 findings.append(Finding("names", name, case.sizes, f"an output {name!r}", ", ".join(answer)))
                 continue
-            tolerance = self.reference.tolerance(name) if self.options.verify else self.options.check_tolerance
+            tolerance = self.reference.tolerance_at(case, name) if self.options.verify else self.options.check_tolerance
             difference, tolerance = self._difference(case, name, answer[name], tolerance)
             if difference.kind is not None:
                 findings.append(self._finding(case, name, difference, tolerance, answer))
@@ -349,12 +217,9 @@ class Prover:
 
     def _difference(self, case: Case, name: str, got: Array, tolerance: float) -> tuple[Difference, float]:
         """How an answer differs from the model's, and the tolerance that it was held to in the end."""
-        own = case.noise.get(name, 0.0)
-        if own > WEAK:  # at these values rounding decides what the model answers: they show nothing but dtype and shape
-            difference = compare(case.outputs[name], got, float("inf"))
-            return (difference if difference.kind in ("dtype", "shape") else Difference(None)), tolerance
-        tolerance = max(tolerance, tolerance_of(str(got.dtype), own))
         difference = compare(case.outputs[name], got, tolerance)
+        if tolerance == float("inf"):  # at these values nothing but dtype and shape tells
+            return (difference if difference.kind in ("dtype", "shape") else Difference(None)), self.reference.tolerance(name)
         if difference.kind in ("value", "pattern"):
             return self.second_look.at(case, name, got, difference, tolerance)
         return difference, tolerance
@@ -432,34 +297,3 @@ def failure_of(error: RuntimeFailure, sizes: Mapping[str, int]) -> Finding:
     """What the runtime refused, as a finding."""
     found = error.message if error.found is None else f"{error.message}: {shortened(str(error.found), 200)}"
     return Finding("runtime", "", sizes, "an answer", found, cause=error.hint or "")
-
-
-def _case_dict(case: CaseResult) -> dict[str, Any]:
-    numbers = {"error": _finite(case.error), "tolerance": _finite(case.tolerance)}
-    return {"sizes": dict(case.sizes), "label": case.label, **numbers, "ok": not case.findings}
-
-
-def _finding_dict(finding: Finding) -> dict[str, Any]:
-    return {
-        "kind": finding.kind,
-        "port": finding.port,
-        "sizes": dict(finding.sizes),
-        "index": None if finding.index is None else list(finding.index),
-        "expected": finding.expected,
-        "got": finding.got,
-        "error": None if finding.error is None else _finite(finding.error),
-        "tolerance": None if finding.tolerance is None else _finite(finding.tolerance),
-        "cause": finding.cause,
-        "values": finding.values,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _columns(rows: list[tuple[str, ...]]) -> str:
-    """Rows as aligned columns; empty columns are left out."""
-    kept = [index for index in range(len(rows[0])) if any(row[index] for row in rows[1:])]
-    widths = [max(len(row[index]) for row in rows) for index in kept]
-    return "\n".join("  ".join(row[index].ljust(width) for index, width in zip(kept, widths, strict=True)).rstrip() for row in rows)

@@ -23,7 +23,7 @@ from torchport.verification.reference import Reference
 
 if TYPE_CHECKING:
     from torchport.emit import Artifact
-    from torchport.verification.proof import Proof
+    from torchport.verification.record import Proof
 
 __all__ = ["LIMIT", "Reproduction", "check_place", "reproduce", "write_reproduction"]
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from torchport.errors import RuntimeFailure
-from torchport.ports import AxisKind, Signature
+from torchport.ports import AxisKind, Port, Signature
 from torchport.ports.lengths import is_length_name, nearest_data_port
 from torchport.ports.masks import looks_like_mask, valid_value
 from torchport.verification._records import Array, Case
 from torchport.verification.arrays import to_tensor
 from torchport.verification.comparison import compare
 from torchport.verification.reference import Reference
+from torchport.verification.runtimes._base import shortened
 
 __all__ = ["INDEPENDENT", "rows_of"]
 
@@ -35,7 +37,7 @@ def rows_of(run: Run, reference: Reference) -> dict[str, str]:
         reference: Its ports, tolerances and cases.
 
     Returns:
-        Output to ``independent`` or to what its rows depend on, in words; empty where no axis is a batch, or where it cannot be tried.
+        Output to ``independent``, to what its rows depend on, in words, or to why that could not be tried; empty where no axis is a batch.
     """
     case = _batched(reference)
     if case is None:
@@ -43,14 +45,14 @@ def rows_of(run: Run, reference: Reference) -> dict[str, str]:
     rows = _Rows(run, reference, case)
     try:
         return {name: rows.verdict(name, whole) for name, whole in case.outputs.items()}
-    except RuntimeFailure:
-        return {}
+    except RuntimeFailure as error:
+        return dict.fromkeys(case.outputs, f"could not be tried on rows of their own: {shortened(error.message, 120)}")
 
 
-def _batch_axes(signature: Signature, direction: str) -> dict[str, int]:
+def _batch_axes(ports: Mapping[str, Port]) -> dict[str, int]:
     """The batch axis of each port that has one."""
     found: dict[str, int] = {}
-    for name, port in (signature.inputs if direction == "inputs" else signature.outputs).items():
+    for name, port in ports.items():
         for index, axis in enumerate(port.axes or ()):
             if axis.dynamic and axis.kind is AxisKind.Batch:
                 found.setdefault(name, index)
@@ -59,7 +61,7 @@ def _batch_axes(signature: Signature, direction: str) -> dict[str, int]:
 
 def _batched(reference: Reference) -> Case | None:
     """The cheapest usual case with several rows, of which none is degenerate."""
-    axes = _batch_axes(reference.signature, "inputs")
+    axes = _batch_axes(reference.signature.inputs)
     usual = [case for case in reference.cases if not case.label or case.label == "example"]
     several = [case for case in usual if axes and all(case.inputs[name].shape[index] > 1 for name, index in axes.items())]
     if not several:
@@ -76,14 +78,12 @@ class _Rows:
     case: Case
 
     def __post_init__(self) -> None:
-        self.inputs = _batch_axes(self.reference.signature, "inputs")
-        self.outputs = _batch_axes(self.reference.signature, "outputs")
+        self.inputs = _batch_axes(self.reference.signature.inputs)
+        self.outputs = _batch_axes(self.reference.signature.outputs)
         self.count = next(self.case.inputs[name].shape[index] for name, index in self.inputs.items())
-        self._alone: dict[int, Mapping[str, Array]] = {}
-        self._others: Mapping[str, Array] | None = None
-        self._turned: Mapping[str, Array] | None = None
+        axes = (self.reference.signature.inputs[name].axes or () for name in self.inputs)
+        self.single = all(axis.allows(1) for own in axes for axis in own if axis.dynamic and axis.kind is AxisKind.Batch)
         self.lengths = _lengths(self.reference.signature, self.case.inputs)
-        self._padded: Mapping[str, Array] | None = None
 
     def verdict(self, name: str, whole: Array) -> str:
         """What the rows of one output depend on."""
@@ -94,41 +94,36 @@ class _Rows:
             return "not one for each row of the inputs"
         tolerance = _TWICE * self.reference.tolerance(name)
         last = self.count - 1
-        if off := _differs(_row(self.alone(last)[name], axis, 0), _row(whole, axis, last), tolerance):
+        if self.single and (off := _differs(_row(self.alone[name], axis, 0), _row(whole, axis, last), tolerance)):
             return f"depends on the other rows: alone, a row's answer is another ({off})"
-        if off := _differs(np.flip(self.turned()[name], axis), whole, tolerance):
+        if off := _differs(np.flip(self.turned[name], axis), whole, tolerance):
             return f"depends on the order of the rows ({off})"
-        if off := _differs(_row(self.beside_others()[name], axis, last), _row(whole, axis, last), tolerance):
+        if off := _differs(_row(self.repeated[name], axis, last), _row(whole, axis, last), tolerance):
             return f"depends on the other rows: beside others, a row's answer is another ({off})"
         return self._padding(name, whole, axis, tolerance)
 
-    def alone(self, row: int) -> Mapping[str, Array]:
-        """The answer to a batch of one row."""
-        if row not in self._alone:
-            self._alone[row] = self.run(self._each(lambda array, axis: np.take(array, [row], axis)))
-        return self._alone[row]
+    @cached_property
+    def alone(self) -> Mapping[str, Array]:
+        """The answer to the last row by itself."""
+        return self.run(self._each(lambda array, axis: np.take(array, [array.shape[axis] - 1], axis)))
 
+    @cached_property
     def turned(self) -> Mapping[str, Array]:
         """The answer to the rows in reverse order."""
-        if self._turned is None:
-            self._turned = self.run(self._each(np.flip))
-        return self._turned
+        return self.run(self._each(np.flip))
 
-    def beside_others(self) -> Mapping[str, Array]:
-        """The answer where every row but the last is the last one again."""
-        if self._others is None:
-            self._others = self.run(self._each(lambda array, axis: np.take(array, [array.shape[axis] - 1] * array.shape[axis], axis)))
-        return self._others
+    @cached_property
+    def repeated(self) -> Mapping[str, Array]:
+        """The answer where every row is the last one again."""
+        return self.run(self._each(lambda array, axis: np.take(array, [array.shape[axis] - 1] * array.shape[axis], axis)))
 
+    @cached_property
     def padded(self) -> Mapping[str, Array]:
         """The answer where other numbers stand past the length of each row."""
-        if self._padded is None:
-            changed = dict(self.case.inputs)
-            for steps, ports in self.lengths:
-                for port, time in ports:
-                    changed[port] = _other_padding(changed[port], self.inputs[port], time, steps)
-            self._padded = self.run(changed)
-        return self._padded
+        changed = dict(self.case.inputs)
+        for steps, port, time in self.lengths:
+            changed[port] = _other_padding(changed[port], self.inputs[port], time, steps)
+        return self.run(changed)
 
     def _each(self, change: Callable[[Array, int], Array]) -> dict[str, Array]:
         return {
@@ -138,11 +133,10 @@ class _Rows:
 
     def _padding(self, name: str, whole: Array, axis: int, tolerance: float) -> str:
         """Whether what stands past a row's length changes the row's answer, up to that length where the answer has a time axis."""
-        for steps, ports in self.lengths:
-            if not ports or int(steps.min()) >= self.case.inputs[ports[0][0]].shape[ports[0][1]]:
+        for steps, port, time in self.lengths:
+            if int(steps.min()) >= self.case.inputs[port].shape[time]:
                 continue
-            (port, time), *_ = ports
-            padded = self.padded()[name]
+            padded = self.padded[name]
             for row in range(self.count):
                 got, expected = _row(padded, axis, row), _row(whole, axis, row)
                 valid = self._valid(name, axis, (port, time), int(steps[row]))
@@ -180,9 +174,9 @@ def _differs(got: Array, expected: Array, tolerance: float) -> str:
     return f"off by {found.error:.1e} of its scale" if np.isfinite(found.error) else f"{found.got} for {found.expected}"
 
 
-def _lengths(signature: Signature, inputs: Mapping[str, Array]) -> list[tuple[Array, list[tuple[str, int]]]]:
-    """The lengths of the rows, and the ports with the time axis that they count."""
-    found: list[tuple[Array, list[tuple[str, int]]]] = []
+def _lengths(signature: Signature, inputs: Mapping[str, Array]) -> list[tuple[Array, str, int]]:
+    """The lengths of the rows, the port that they measure, and its axis."""
+    found: list[tuple[Array, str, int]] = []
     for name, array in inputs.items():
         port = signature.inputs[name]
         steps: Array | None = None
@@ -198,7 +192,7 @@ def _lengths(signature: Signature, inputs: Mapping[str, Array]) -> list[tuple[Ar
         data, time = measured
         size = inputs[data].shape[time]
         if inputs[data].dtype.kind in "fc" and int(steps.min()) > 0 and int(steps.max()) <= size and len(steps) == inputs[data].shape[0]:
-            found.append((steps, [(data, time)]))
+            found.append((steps, data, time))
     return found
 
 

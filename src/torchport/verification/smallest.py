@@ -11,7 +11,8 @@ from torchport._options import ExportOptions
 from torchport.verification._records import Array, Case
 from torchport.verification.asking import Asker
 from torchport.verification.forks import lines_turned
-from torchport.verification.proof import Proof, prove
+from torchport.verification.proof import prove
+from torchport.verification.record import Proof
 from torchport.verification.reference import Reference
 from torchport.verification.runtimes import Session, open_artifact
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from torchport.verification._mode import Mode
-from torchport.verification.forks import Log, cut_here
+from torchport.verification.noted_sizes import Log, cut_here
 from torchport.verification.runtimes._base import shortened
 
 __all__ = ["Table", "TableWatch", "ends_of_tables", "fails_early"]

@@ -19,7 +19,8 @@ from torchport.verification.power._judge import Judge
 from torchport.verification.power._records import Mutant, Noticed, Power
 from torchport.verification.power._weights import Weight, element_changed, scaled
 from torchport.verification.power.witnesses import WITNESS, Witnesses
-from torchport.verification.proof import Proof, prove
+from torchport.verification.proof import prove
+from torchport.verification.record import Proof
 from torchport.verification.reference import Reference
 
 if TYPE_CHECKING:
