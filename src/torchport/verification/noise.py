@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from torchport.ports.extremes import Extreme
 from torchport.verification._records import Array, Case
 from torchport.verification.arrays import to_arrays, to_tensor
 from torchport.verification.comparison import is_exact
@@ -21,6 +22,10 @@ __all__ = ["Call", "Noise", "kinds_of", "measure_noise", "noise_of_extremes", "t
 
 Call = Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
 """A model as a function of flat tensors."""
+
+
+_DEGENERATE: tuple[Extreme, ...] = ("large", "constant")
+"""Values at which scores saturate and differences vanish, in double precision as well."""
 
 
 class Noise:
@@ -70,15 +75,15 @@ def measure_noise(call: Call, inputs: Mapping[str, Array], outputs: Mapping[str,
 def noise_of_extremes(call: Call, case: Case) -> dict[str, float]:
     """The noise of a case of extreme values: infinite for an output that rounding alone makes another.
 
-    A constant less its mean is rounding alone, saturated scores tie: such an output shows nothing at such values. Large values saturate in
-    double precision as well, so what scores are computed from is disturbed, too.
+    A constant less its mean is rounding alone, saturated scores tie: such an output shows nothing at such values. Both may come out alike
+    in double precision, so the roundings are disturbed, too.
     """
     tensors = {name: to_tensor(array) for name, array in case.inputs.items()}
     answers: list[Mapping[str, Array]] = []
     with torch.no_grad():
         with contextlib.suppress(Exception):  # foreign code may not run in double precision; it is disturbed then
             answers.append(to_arrays(run_in_double(call, {name: tensor.clone() for name, tensor in tensors.items()})))
-        for seed in (1, 2) if case.label == "large" or not answers else ():
+        for seed in (1, 2) if case.label in _DEGENERATE or not answers else ():
             answers.append(to_arrays(run_with_jitter(call, {name: tensor.clone() for name, tensor in tensors.items()}, seed)))
     return {name: max(_moved(name, array, other) for other in answers) for name, array in case.outputs.items()}
 
