@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import torchport
 from torchport.errors import ProofError
 from torchport.verification import prove
 
@@ -285,6 +286,37 @@ def test_an_ill_conditioned_output_is_held_to_its_own_noise(bench):
     proof = bench(Of(cancelling), X, Y, SIZES).proof(Of(lambda x: (x[:, 0] + x[:, 1] + x[:, 2] + x[:, 3]) * 1e4))
     assert proof.noise["y"] > 1e-6
     assert proof.ok, proof.table()
+
+
+def angle(x, y):
+    return torch.acos(nn.functional.cosine_similarity(x, y, dim=-1))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_angle_of_none_is_decided_by_rounding_and_refuses_nothing(bench, seed):
+    torch.manual_seed(seed)
+    rows = torch.randn(4, 16)
+    example = {"x": rows, "y": torch.where(torch.arange(4)[:, None] < 2, rows, rows.flip(0))}
+    inputs = {name: ("batch 16", "float32") for name in example}
+    model = bench(Of(angle), inputs, {"angle": ("batch", "float32")}, {}, example=example)
+    proof = model.proof()
+    assert proof.ok, proof.table()
+    assert not model.proof(Of(lambda x, y: angle(x, y) + 1e-3)).ok
+    assert not model.proof(Of(lambda x, y: angle(x, y).clamp(max=1.2))).ok
+
+
+def test_another_way_to_round_a_half_is_no_matter_of_rounding(bench):
+    example = {"x": torch.arange(24).reshape(2, 12) / 2 - 3}
+    model = bench(Of(torch.round), {"x": ("batch time", "float32")}, Y, {}, example=example)
+    assert model.proof().ok
+    assert kinds(model.proof(Of(lambda x: torch.floor(x + 0.5)))) == {"value"}
+
+
+@pytest.mark.parametrize("call", [torch.sort, lambda x: torch.topk(x, 3, -1)])
+def test_indices_of_an_example_that_is_needed_more_than_once_do_not_tie(tmp_path, call):
+    torch.manual_seed(0)
+    x = torch.randn(3, 37)
+    assert torchport.export(Of(call), tmp_path / "m.onnx", input_example=(x,), input_types={"tensors_0": "batch time"}).proof.ok
 
 
 def test_weights_as_inputs_are_fed(bench):

@@ -1,7 +1,7 @@
 """Inputs of other sizes for ports without a meaning, made from the caller's own example.
 
 The example's values stay the only values: it is cropped or extended along its dynamic axes, whole slices of static axes are kept together.
-What an example shows about itself is kept: lengths fit their axis, masks their lengths, positions count on, sorted values stay sorted.
+Measured numbers that are needed more than once are nudged, so that scores do not tie that never tie in the example. What an example shows about itself is kept: lengths fit their axis, masks their lengths, positions count on, sorted values stay sorted.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["resize"]
+
+_MEASURED = 8
+"""Fewer cells than this may be the only values there are."""
+
+_NUDGE = 0.1
+"""A number that is needed again lies at most so far on the way to another one."""
 
 
 def resize(
@@ -157,7 +163,8 @@ def _drawn(one: Request) -> torch.Tensor:
         count *= size
     # Every cell of the example is used before one is used twice.
     order = [torch.randperm(len(cells), generator=one.generator) for _ in range(-(-max(count, 1) // len(cells)))]
-    drawn = cells[torch.cat(order)[:count]].reshape(*shape, *tensor.shape[len(moving) :])
+    chosen = _nudged(cells, torch.cat(order)[:count], one.generator)
+    drawn = chosen.reshape(*shape, *tensor.shape[len(moving) :])
     inverse = [(moving + still).index(index) for index in range(example.dim())]
     drawn = drawn.permute(*inverse).contiguous()
     for index in moving:
@@ -166,6 +173,32 @@ def _drawn(one: Request) -> torch.Tensor:
     if len(cells) < count:
         drawn = _varied(drawn, moving[0], still)
     return drawn.to(one.dtype)
+
+
+def _nudged(cells: torch.Tensor, places: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """The cells at ``places``, those taken once more a little on the way to another cell: within what the example shows, but no tie.
+
+    Measured numbers repeat as good as never; numbers that do (labels, counts, one-hot rows) stay as they are.
+    """
+    import torch
+
+    chosen = cells[places]
+    if len(places) <= len(cells) or len(cells) < _MEASURED or not _looks_measured(cells):
+        return chosen
+    away = torch.randint(1, len(cells), places.shape, generator=generator)
+    share = _NUDGE * (0.25 + 0.75 * torch.rand(places.shape, generator=generator))
+    share[: len(cells)] = 0
+    share = share.reshape(-1, *[1] * (cells.dim() - 1))
+    return chosen + (share * (cells[(places + away) % len(cells)] - chosen)).to(cells.dtype)
+
+
+def _looks_measured(cells: torch.Tensor) -> bool:
+    """Whether numbers are finite reals that hardly ever repeat."""
+    import torch
+
+    if not cells.is_floating_point() or not bool(cells.isfinite().all()) or bool((cells == cells.round()).all()):
+        return False
+    return len(torch.unique(cells)) > 0.9 * cells.numel()
 
 
 def _driven(one: Request, tensor: torch.Tensor) -> torch.Tensor:

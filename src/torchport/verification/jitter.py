@@ -58,6 +58,7 @@ def run_with_jitter(
     seed: int,
     *,
     zeros_too: bool = False,
+    inputs_too: bool = True,
 ) -> dict[str, torch.Tensor]:
     """What the model answers when its inputs and every result on the way move by one unit in the last place.
 
@@ -67,10 +68,11 @@ def run_with_jitter(
         call: The model.
         inputs: Its inputs.
         seed: Of the disturbance.
+        inputs_too: The inputs move as well; else what the runtime is given stays what the model is given.
         zeros_too: Inputs move by one unit in the last place of 1 at least: zeros, whose own last place is nowhere, move too.
     """
     mode = Jitter(seed)
-    moved = {name: mode.disturb(tensor) for name, tensor in inputs.items()}
+    moved = {name: mode.disturb(tensor) if inputs_too else tensor for name, tensor in inputs.items()}
     if zeros_too:
         floats = {name: tensor for name, tensor in moved.items() if tensor.is_floating_point()}
         moved |= {name: tensor + (mode.disturb(torch.ones_like(tensor)) - 1) for name, tensor in floats.items()}

@@ -16,9 +16,9 @@ from torchport.verification.comparison import is_exact
 from torchport.verification.jitter import run_with_jitter
 from torchport.verification.precision import run_in_double
 from torchport.verification.runtimes._base import shortened
-from torchport.verification.tolerance import WEAK, noise_between
+from torchport.verification.tolerance import MULTIPLE, WEAK, noise_between
 
-__all__ = ["Call", "Noise", "kinds_of", "measure_noise", "noise_of_extremes", "turned_by_rounding"]
+__all__ = ["Call", "Noise", "kinds_of", "measure_noise", "noise_of_extremes", "reach_of_rounding", "turned_by_rounding"]
 
 Call = Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
 """A model as a function of flat tensors."""
@@ -26,6 +26,10 @@ Call = Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
 
 _DEGENERATE: tuple[Extreme, ...] = ("large", "constant")
 """Values at which scores saturate and differences vanish, in double precision as well."""
+
+
+_SOON = 6
+"""After so many disturbances most of what rounding decides has moved."""
 
 
 class Noise:
@@ -125,6 +129,38 @@ def turned_by_rounding(
         if seed == 8 and 2 * int(left.sum()) > int(wrong.sum()):
             return False
     return False
+
+
+def reach_of_rounding(call: Call, inputs: Mapping[str, Array], name: str, expected: Array, gap: Array, *, runs: int = 16) -> Array:
+    """How far rounding alone moves each element of an output: infinitely far where it makes a number none.
+
+    The inputs stay exactly as they are: the artifact gets the same.
+
+    Args:
+        call: The model.
+        inputs: The case's inputs.
+        name: The output.
+        expected: What the model answers there.
+        gap: How far each element is off; where rounding soon turns out not to reach most of them, no more is tried.
+        runs: How many disturbances to try at most.
+    """
+    reach = np.zeros(expected.shape)
+    tensors = {one: to_tensor(array) for one, array in inputs.items()}
+    off = gap > 0
+    for seed in range(1, runs + 1):
+        with torch.no_grad():
+            copies = {one: tensor.clone() for one, tensor in tensors.items()}
+            moved = to_arrays(run_with_jitter(call, copies, seed, inputs_too=False))[name]
+        if moved.shape != expected.shape:
+            break
+        same = kinds_of(moved) == kinds_of(expected)
+        with np.errstate(invalid="ignore"):
+            reach = np.maximum(reach, np.where(same, np.nan_to_num(np.abs(moved - expected), nan=0.0), np.inf))
+        if seed == _SOON and 2 * int((gap > MULTIPLE * reach).sum()) > int(off.sum()):
+            break
+        if not (gap > MULTIPLE * reach).any():
+            break
+    return reach
 
 
 def kinds_of(array: Array) -> Array:

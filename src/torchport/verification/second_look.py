@@ -12,10 +12,10 @@ from torchport.ports import make_inputs
 from torchport.ports.extremes import EXTREMES
 from torchport.verification._records import Array, Case, sizes_text
 from torchport.verification.arrays import to_arrays
-from torchport.verification.comparison import Difference, compare, is_exact
-from torchport.verification.noise import Noise, kinds_of, measure_noise, turned_by_rounding
+from torchport.verification.comparison import Difference, compare, is_exact, scale_of
+from torchport.verification.noise import Noise, kinds_of, measure_noise, reach_of_rounding, turned_by_rounding
 from torchport.verification.reference import Reference
-from torchport.verification.tolerance import tolerance_of
+from torchport.verification.tolerance import MULTIPLE, tolerance_of
 
 __all__ = ["TIE", "SecondLook"]
 
@@ -50,20 +50,9 @@ class SecondLook:
         if reference.call is None or not self.options.verify:
             return difference, tolerance
         if difference.kind == "pattern":
-            wrong = kinds_of(expected) != kinds_of(got)
-            if not wrong.any() or not reference.answers_as_before(case):
-                return difference, tolerance
-            if not turned_by_rounding(reference.call, case.inputs, name, expected, wrong):
-                return difference, tolerance
-            where = case.label or sizes_text(case.sizes)
-            self.notes.append(f"output `{name}`: rounding decides between a number and infinity at {int(wrong.sum())} elements ({where})")
-            return compare(np.where(wrong, 0, expected), np.where(wrong, 0, got), tolerance), tolerance
+            return self._pattern(case, name, got, difference, tolerance)
         if not is_exact(expected):
-            noise = self._own_noise(case) if difference.error <= 1e3 * tolerance else None
-            if noise is None:
-                return difference, tolerance
-            own = tolerance_of(str(expected.dtype), noise.by_output[name])
-            return (compare(expected, got, own), own) if own > tolerance else (difference, tolerance)
+            return self._value(case, name, got, difference, tolerance)
         wrong = expected != got
         driven = case.label in EXTREMES
         if not reference.answers_as_before(case) or not turned_by_rounding(
@@ -81,6 +70,47 @@ class SecondLook:
             return Difference(None, index=difference.index), tolerance
         tied = f"{difference.got}{TIE}"
         return Difference("value", difference.expected, tied, difference.index, difference.error), tolerance
+
+    def _pattern(self, case: Case, name: str, got: Array, difference: Difference, tolerance: float) -> tuple[Difference, float]:
+        """No number where the model gives one, or the other way round."""
+        expected, call = case.outputs[name], self.reference.call
+        wrong = kinds_of(expected) != kinds_of(got)
+        if call is None or not wrong.any() or not self.reference.answers_as_before(case):
+            return difference, tolerance
+        if not turned_by_rounding(call, case.inputs, name, expected, wrong):
+            return difference, tolerance
+        where = case.label or sizes_text(case.sizes)
+        self.notes.append(f"output `{name}`: rounding decides between a number and infinity at {int(wrong.sum())} elements ({where})")
+        rest = np.where(wrong, expected, got)
+        left = compare(expected, rest, tolerance)
+        return self._value(case, name, rest, left, tolerance) if left.kind == "value" else (left, tolerance)
+
+    def _value(self, case: Case, name: str, got: Array, difference: Difference, tolerance: float) -> tuple[Difference, float]:
+        """Real numbers that are off: held to the noise at these very sizes, then each to its own."""
+        expected = case.outputs[name]
+        noise = self._own_noise(case) if difference.error <= 1e3 * tolerance else None
+        if noise is not None:
+            own = tolerance_of(str(expected.dtype), noise.by_output[name])
+            if own > tolerance:
+                difference, tolerance = compare(expected, got, own), own
+        if difference.kind == "value" and self.one_by_one(case, name, got, tolerance):
+            return Difference(None, index=difference.index), tolerance
+        return difference, tolerance
+
+    def one_by_one(self, case: Case, name: str, got: Array, tolerance: float) -> bool:
+        """Whether every element that is off is one that rounding alone moves as far: an arc cosine at 1, a floor at a whole number."""
+        expected, call = case.outputs[name], self.reference.call
+        if call is None or not self.reference.answers_as_before(case):
+            return False
+        with np.errstate(invalid="ignore"):
+            gap = np.nan_to_num(np.abs(np.asarray(got, np.complex128) - expected), nan=0.0)
+        gap = np.where(gap > tolerance * np.maximum(scale_of(expected), np.nan_to_num(np.abs(expected))), gap, 0.0)
+        reach = reach_of_rounding(call, case.inputs, name, expected, gap)
+        if (gap > MULTIPLE * reach).any():
+            return False
+        where = case.label or sizes_text(case.sizes)
+        self.notes.append(f"output `{name}`: rounding alone decides what {int((gap > 0).sum())} of its elements are ({where})")
+        return True
 
     def _falls_otherwise(self, case: Case, name: str, wrong: Array) -> bool:
         """Whether two scores came as close as rounding by chance: other values of the same sizes give the same answer everywhere."""

@@ -95,8 +95,8 @@ class Judge:
 class _QuickLook(SecondLook):
     """A second look that runs the model for what the unchanged artifact needed it for, and for nothing else.
 
-    Where ties are not allowed, another index is a finding, tie or not. Between a number and infinity rounding decides where it does so for
-    the unchanged artifact.
+    Where ties are not allowed, another index is a finding, tie or not. Between a number and infinity, and of single elements, rounding
+    decides where it does so for the unchanged artifact.
 
     Attributes:
         unchanged: Whether the artifact at hand is the unchanged one.
@@ -110,12 +110,19 @@ class _QuickLook(SecondLook):
     def at(self, case: Case, name: str, got: Array, difference: Difference, tolerance: float) -> tuple[Difference, float]:
         if is_exact(case.outputs[name]) and not self.options.allow_ties:
             return difference, tolerance
-        if difference.kind != "pattern":
-            return super().at(case, name, got, difference, tolerance)
+        if difference.kind == "pattern" and not self._decides(case, name):
+            return difference, tolerance
+        return super().at(case, name, got, difference, tolerance)
+
+    def one_by_one(self, case: Case, name: str, got: Array, tolerance: float) -> bool:
+        return self._decides(case, name) and super().one_by_one(case, name, got, tolerance)
+
+    def _decides(self, case: Case, name: str) -> bool:
+        """Whether rounding may decide there: it did for the unchanged artifact."""
         place = (id(case), name)
         if self.unchanged:
             self._decided_by_rounding.add(place)
-        return super().at(case, name, got, difference, tolerance) if place in self._decided_by_rounding else (difference, tolerance)
+        return place in self._decided_by_rounding
 
 
 class _Quick(Prover):
