@@ -8,8 +8,20 @@ import pytest
 import torchport
 
 ROOT = Path(torchport.__file__).parent
-BASE = {"errors", "_comparison", "_protobuf", "_strict_json", "_external_data", "_frames", "_registry", "_optional", "_options", "_version"}
-ROOMS = ["ports", "prepare", "capture", "emit", "verification", "contract", "check", "packaging", "models", "integrations"]
+BASE = {
+    "errors",
+    "_comparison",
+    "_protobuf",
+    "_strict_json",
+    "_json_schema",
+    "_external_data",
+    "_frames",
+    "_registry",
+    "_optional",
+    "_options",
+    "_version",
+}
+ROOMS = ["metadata", "ports", "prepare", "capture", "emit", "verification", "contract", "check", "packaging", "models", "integrations"]
 FRONT = {
     "__main__",
     "testing",

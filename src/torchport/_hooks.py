@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from torchport.integrations import integration_for
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Hooks", "call_hook", "defines", "read_hooks", "read_subnets"]
+__all__ = ["Hooks", "call_hook", "defines", "read_hooks", "read_metadata", "read_subnets"]
 
 _MISSING = object()
 
@@ -199,3 +199,40 @@ def read_subnets(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
             raise _wrong(module, "get_export_subnet", part, f"the torch.nn.Module named {name!r}")
         subnets.append((name, part))
     return subnets
+
+
+def read_metadata(module: torch.nn.Module, subnet: str, part: torch.nn.Module, ports: Collection[str]) -> dict[str, Any]:
+    """What the model and its part say of the artifact's use, key by key: what the part says wins, and a hook over its integration.
+
+    Args:
+        module: The model that is exported.
+        subnet: The part's name; ``self`` for the model itself.
+        part: The part.
+        ports: The graph's ports: what an integration says of others, which the caller named otherwise, is left out.
+
+    Raises:
+        HookError: A hook raised or returned the wrong thing.
+    """
+    known = dict(integration_for(module).metadata(module, subnet, part))
+    if "ports" in known:
+        known["ports"] = {role: name for role, name in known["ports"].items() if name in ports}
+    if "states" in known:
+        known["states"] = [state for state in known["states"] if {state["input"], state["output"]} <= set(ports)]
+    said = {**known, **_metadata_of(module, subnet)}
+    return said if part is module else {**said, **_metadata_of(part, "self")}
+
+
+def _metadata_of(module: object, subnet: str) -> dict[str, Any]:
+    hook = getattr(module, "export_metadata", None) if _is_method(module, "export_metadata") else None
+    takes_name = callable(hook) and bool(inspect.signature(hook).parameters)
+    value = call_hook(module, "export_metadata", *([subnet] if takes_name else []))
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise _wrong(module, "export_metadata", value, "a dict by the names of docs/metadata.md")
+    return dict(value)
+
+
+def _is_method(module: object, name: str) -> bool:
+    static = inspect.getattr_static(module, name, None)
+    return static is not None and not isinstance(static, (property, functools.cached_property))

@@ -41,6 +41,7 @@ class Subject:
         output_example: What the caller says the model answers to its example, by output name.
         given_example: The caller's own example, where another one is traced.
         notes: What the user should know.
+        metadata: What the model says of the artifact's use, as the document of the metadata's schema; empty where it says nothing.
     """
 
     module: torch.nn.Module
@@ -52,6 +53,7 @@ class Subject:
     output_example: Mapping[str, torch.Tensor] | None = None
     given_example: Mapping[str, torch.Tensor] | None = None
     notes: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def traced_sizes(symbols: Mapping[str, Any]) -> dict[str, int]:

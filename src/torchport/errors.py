@@ -13,6 +13,7 @@ TorchportError
 │   └── SwapError                       a swapped module does not equal the one it replaces
 ├── CaptureError                        no strategy captured the model
 │   └── FrozenDecisionError             the capture would freeze a decision that depends on values
+├── MetadataError (ValueError)          what an artifact says of its own use is broken, or of a version that is not known
 ├── EmitError                           the artifact could not be written
 │   ├── OpsetError (ValueError)         the opset asked for cannot be had
 │   ├── UnusablePathError (ValueError)  the output's place, or the artifact at a path, cannot be used
@@ -47,6 +48,7 @@ __all__ = [
     "ExtensionError",
     "FrozenDecisionError",
     "HookError",
+    "MetadataError",
     "MissingDependencyError",
     "NoAnswerError",
     "NotExportableError",
@@ -184,6 +186,13 @@ class CaptureError(TorchportError):
 
 class FrozenDecisionError(CaptureError):
     """The capture froze a decision that depends on values: no example can settle whether it is right."""
+
+
+class MetadataError(TorchportError, ValueError):
+    """What an artifact says of its own use is broken, of a version that is not known, or not enough for what is asked."""
+
+    stage = "declare"
+    exit_code = 2
 
 
 class EmitError(TorchportError):

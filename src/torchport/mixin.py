@@ -22,7 +22,7 @@ class Exportable:
     The model may define any of the hooks that ``docs/exporting.md`` describes: ``input_example``, ``input_types``, ``output_types``,
     ``input_module``, ``output_module``, ``forward_for_export``, ``disabled_deployment_input_names``, ``disabled_deployment_output_names``,
     ``_prepare_for_export``, ``_export_teardown``, ``list_export_subnets``, ``get_export_subnet``, ``get_export_config``,
-    ``set_export_config``, ``input_types_for_export``, ``output_types_for_export``, ``dynamic_shapes_for_export``.
+    ``set_export_config``, ``export_metadata``, ``input_types_for_export``, ``output_types_for_export``, ``dynamic_shapes_for_export``.
 
     Example:
         >>> import torch
@@ -155,6 +155,14 @@ class Exportable:
                 f"{type(self).__name__} has no export setting {unknown[0]!r}", where="export_config", expected=", ".join(known) or "none"
             )
         self.export_config = {**known, **config}
+
+    def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
+        """What whoever runs the artifact has to know, by the keys of the metadata's schema; nothing unless the model says it.
+
+        Args:
+            subnet: The part that becomes the artifact; ``self`` for the model itself.
+        """
+        return {}
 
     def as_onnx_module(self) -> Any:
         """The model as a ``torch.onnx.ExportableModule``, to be passed to ``torch.onnx.export`` where that must be called itself."""

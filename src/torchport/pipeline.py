@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchport._hooks import call_hook, defines, read_subnets
+from torchport._hooks import call_hook, defines, read_metadata, read_subnets
 from torchport._options import ExportOptions, read_options, signature_of_export
 from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of, witnesses_of
 from torchport._version import __version__
@@ -22,6 +22,7 @@ from torchport.capture import Captured, Failure, advice_on, asked_opset, is_only
 from torchport.emit import Artifact, Format, Staging, commit_all, format_for, formats, keep_rejected, staging, write_debug_map
 from torchport.errors import CaptureError, FrozenDecisionError, OptionError, ProofError, TorchportError
 from torchport.integrations import integration_for
+from torchport.metadata import KEY, as_document, format_metadata
 from torchport.packaging import choose_goldens
 from torchport.ports.calling import FlatCall
 from torchport.prepare import Prepared, Swap, check_prepare_names, kept_as_found, run_prepare_hooks, swap_modules, watched
@@ -126,7 +127,8 @@ def export(
             with watch.stage("declare", type(part).__name__), kept_as_found(part):
                 own = _own_options(options, name, first=place == 0)
                 read = declare if part is module else declare_subnet
-                subjects.append(read(part, own, input_types=input_types, output_types=output_types))
+                subject = read(part, own, input_types=input_types, output_types=output_types)
+                subjects.append(dataclasses.replace(subject, metadata=_stated(module, name, subject)))
         known = {name for subject in subjects for name in (*subject.signature.inputs, *subject.signature.outputs)}
         for argument, names in (
             ("dynamic_axes", explicit_names(options)),
@@ -155,6 +157,14 @@ def export(
 
 
 export.__signature__ = signature_of_export(export)  # type: ignore[attr-defined]  # what inspect reads; the options say it once
+
+
+def _stated(module: torch.nn.Module, name: str, subject: Subject) -> dict[str, Any]:
+    """What the model says of the artifact's use, held against the schema and against the graph's ports; empty where it says nothing."""
+    ports = (*subject.signature.inputs, *subject.signature.outputs)
+    said = read_metadata(module, name, subject.module, ports)
+    where = f"{type(module).__name__}.export_metadata"
+    return as_document(said, inputs=subject.signature.inputs, outputs=subject.signature.outputs, where=where) if said else {}
 
 
 def _debug_map(path: Path, artifact: Artifact, options: ExportOptions, files: contextlib.ExitStack) -> tuple[Staging, tuple[Path, ...]]:
@@ -279,7 +289,14 @@ def _prepare(subject: Subject, reference: Reference, options: ExportOptions, fam
         )
     call = _current_call(subject)
     module.forward = call.positional(module.forward)
-    return Prepared(module=module, signature=reference.signature, example=reference.example, native_forward=call.function, swaps=swaps)
+    return Prepared(
+        module=module,
+        signature=reference.signature,
+        example=reference.example,
+        native_forward=call.function,
+        swaps=swaps,
+        metadata=subject.metadata,
+    )
 
 
 def _current_call(subject: Subject) -> FlatCall:
@@ -410,6 +427,7 @@ def _metadata(prepared: Prepared, captured: Captured) -> dict[str, str]:
         "torchport.strategy": captured.strategy,
         "torchport.signature": json.dumps(prepared.signature.to_dict(), sort_keys=True),
         "torchport.torch": torch.__version__,
+        **({KEY: format_metadata(prepared.metadata)} if prepared.metadata else {}),
     }
 
 

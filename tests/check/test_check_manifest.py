@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from torchport._json_schema import KEYWORDS, violations
 from torchport.check import MANIFEST, MANIFEST_VERSION, check, manifest_schema, parse_manifest, read_manifest
 from torchport.check._arrays import numpy_dtype, read_arrays
-from torchport.check._schema import KEYWORDS, violations
 from torchport.errors import BundleError
 
 JSON = st.recursive(

@@ -40,6 +40,11 @@ class NeuralModule(nn.Module):
     __module__ = "nemo.core.classes.module"
 
 
+class Streaming:
+    chunk_size, shift_size, pre_encode_cache_size = [6, 8], 8, [0, 3]
+    drop_extra_pre_encoded, valid_out_len, last_channel_cache_size = 1, 4, 4
+
+
 class Encoder(NeuralModule, Exportable):
     """Halves the frames and masks; `forward_for_export` is what streams."""
 
@@ -50,7 +55,7 @@ class Encoder(NeuralModule, Exportable):
         super().__init__()
         self.layer = nn.Linear(6, 8)
         self.pos_enc = PositionalEncoding(40)
-        self.streaming_cfg = type("Streaming", (), {"last_channel_cache_size": 4})()
+        self.streaming_cfg = Streaming()
         self.subsampling_factor = 2
 
     @property
@@ -69,6 +74,9 @@ class Encoder(NeuralModule, Exportable):
     def _caches(end):
         both = {f"cache_last_channel{end}": Type("BDTD", "ChannelType"), f"cache_last_time{end}": Type("BDDT", "ChannelType")}
         return {**both, f"cache_last_channel{end}_len": Type("B", "LengthsType", optional=True)}
+
+    def get_initial_cache_state(self, batch_size):
+        return torch.zeros(1, batch_size, 4, 8), torch.zeros(1, batch_size, 8, 2), torch.zeros(batch_size, dtype=torch.int64)
 
     def input_example(self, max_batch=1, max_dim=16):
         caches = torch.zeros(max_batch, 1, 4, 8), torch.zeros(max_batch, 1, 8, 2), torch.zeros(max_batch, dtype=torch.int64)

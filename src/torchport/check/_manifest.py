@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from torchport._json_schema import violations
 from torchport._strict_json import strict_json
-from torchport.check._schema import violations
 from torchport.errors import BundleError
 
 __all__ = ["MANIFEST", "MANIFEST_VERSION", "SIGNATURE", "manifest_schema", "parse_manifest", "read_manifest"]

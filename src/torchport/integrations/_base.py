@@ -40,6 +40,16 @@ class Integration:
         """
         return {}
 
+    def metadata(self, module: Any, subnet: str, part: Any) -> Mapping[str, Any]:
+        """What the library knows of an artifact's use, by the keys of the metadata's schema; a hook of the model's own wins over it.
+
+        Args:
+            module: The model that is exported.
+            subnet: The name of its part that becomes the artifact; ``self`` for the model itself.
+            part: That part.
+        """
+        return {}
+
     def prepare(self, module: Any, *, swaps: bool) -> None:
         """Makes ``module`` ready for the capture, in place; whatever it changes is undone afterwards.
 

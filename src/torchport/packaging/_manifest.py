@@ -13,6 +13,7 @@ from torchport._version import __version__
 from torchport.check import MANIFEST_VERSION, parse_manifest
 from torchport.check._onnx import read_onnx
 from torchport.contract import PortTerm, contract_of
+from torchport.metadata import stated_metadata
 from torchport.packaging._records import Part
 from torchport.verification import Proof
 
@@ -52,6 +53,7 @@ def artifact_entry(part: Part, files: Sequence[Path], cases: Sequence[Mapping[st
         "digests": {name: contract.digests.get(name) for name in ("weights", "graph", "artifact")},
         "proof": None if part.proof is None else _proof(part.proof),
         "goldens": {"from": part.goldens_from, "cases": list(cases)},
+        "metadata": stated_metadata(part.artifact.metadata, where=files[0].name),
         "notes": list(dict.fromkeys((*part.notes, *(part.proof.notes if part.proof is not None else ())))),
     }
 

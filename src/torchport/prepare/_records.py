@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torchport.ports import Signature
@@ -42,6 +42,7 @@ class Prepared:
         example: The tensors to trace with, by name, in the order of ``signature.inputs``.
         native_forward: The model's own forward (``forward_for_export`` where there is one), bound, unflattened: what scripting compiles.
         swaps: What was swapped.
+        metadata: What the model says of the artifact's use, as the document of the metadata's schema; empty where it says nothing.
     """
 
     module: torch.nn.Module
@@ -49,3 +50,4 @@ class Prepared:
     example: Mapping[str, torch.Tensor]
     native_forward: Callable[..., Any]
     swaps: tuple[Swap, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)

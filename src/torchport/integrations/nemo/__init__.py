@@ -39,6 +39,12 @@ class Nemo(Integration):
             "output_types": graph.outputs,
         }
 
+    def metadata(self, module: Any, subnet: str, part: Any) -> Mapping[str, Any]:
+        """Vocabulary, feature settings, states and whatever else a decoder needs."""
+        from torchport.integrations.nemo._metadata import metadata_of
+
+        return metadata_of(module, part)
+
     def prepare(self, module: Any, *, swaps: bool) -> None:
         """Empties tables that masks are made of, so that the capture makes them of its own sizes; layers that are swapped need none."""
         from torchport.integrations.nemo._tables import empty_tables

@@ -1,4 +1,4 @@
-"""Holds a JSON document against the part of JSON Schema that the manifest's schema uses; no package is needed where a bundle arrives.
+"""Holds a JSON document against a part of JSON Schema: what the published schemas use, without a package of its own.
 
 Source: https://json-schema.org/draft/2020-12/json-schema-validation
 """
