@@ -29,7 +29,8 @@ TorchportError
 ├── NotExportableError (AssertionError) a test asserts that a model can be exported, and it cannot
 ├── ContractError (ValueError)          a contract lock is broken, or of a version that is not known
 ├── ArchiveError (ValueError)           a checkpoint is broken or hostile
-│   └── UntrustedClassError             the config names a class that is not registered
+│   ├── UntrustedClassError             the config names a class that is not registered
+│   └── UnsupportedOptionError          the config uses an option of NeMo's that is not rebuilt here
 ├── UnknownModelError (ValueError)      no such pretrained model
 └── MissingDependencyError (ImportError)
 """
@@ -67,6 +68,7 @@ __all__ = [
     "TorchportError",
     "UnknownModelError",
     "UnknownNameError",
+    "UnsupportedOptionError",
     "UntrustedClassError",
     "UnusablePathError",
 ]
@@ -297,6 +299,10 @@ class ArchiveError(TorchportError, ValueError):
 
 class UntrustedClassError(ArchiveError):
     """The config names a class that is neither registered nor explicitly trusted."""
+
+
+class UnsupportedOptionError(ArchiveError):
+    """The config of an archive that NeMo wrote uses an option that is not rebuilt here."""
 
 
 class UnknownModelError(TorchportError, ValueError):

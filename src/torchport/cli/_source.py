@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from torchport._frames import last_line
-from torchport.errors import ArchiveError, OptionError, TorchportError, UnknownModelError
+from torchport.errors import ArchiveError, OptionError, TorchportError, UnknownModelError, UnsupportedOptionError
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ class Source:
         return self._known()
 
     def _restored(self) -> torch.nn.Module:
-        from torchport.integrations.nemo.archive import is_nemo_archive, restore_nemo_archive
+        from torchport.integrations.nemo.archive import has_nemo, is_nemo_archive, restore_nemo_archive
         from torchport.models import ModelPT
 
         if not Path(self.text).is_file():
@@ -89,7 +89,13 @@ class Source:
         self._refuse_seed("an archive has")
         if not self.trust and is_nemo_archive(self.text):
             return restore_nemo_archive(self.text, self.config)
-        return ModelPT.restore_from(self.text, override_config_path=self.config, trust=self.trust)
+        try:
+            return ModelPT.restore_from(self.text, override_config_path=self.config, trust=self.trust)
+        except UnsupportedOptionError as error:
+            if not has_nemo():
+                raise
+            print(f"torchport: {error.message}; NeMo is installed and builds the model", file=sys.stderr)  # noqa: T201 - the command line
+        return restore_nemo_archive(self.text, self.config)
 
     def _known(self) -> torch.nn.Module:
         from torchport.models import ModelPT, families

@@ -86,6 +86,8 @@ class Family:
 families: Registry[Family] = Registry("model family", group=ENTRY_POINT_GROUP)
 """Every family, by name."""
 
+_NEMO_ASR = "nemo.collections.asr.models"
+
 for _family in (
     Family(
         "alexnet",
@@ -107,6 +109,15 @@ for _family in (
         "Speech to a 256-number voice embedding, waveform in",
         pretrained=("speaker-encoder-en", "speaker-encoder-random"),
         seed="seed",
+    ),
+    Family(
+        "nemo-ctc",
+        "torchport.models.speech.ctc:CtcModel",
+        "NeMo's speech recognition with CTC, from its archive",
+        aliases=(
+            *(f"{_NEMO_ASR}.ctc_models.EncDecCTCModel", f"{_NEMO_ASR}.EncDecCTCModel"),
+            *(f"{_NEMO_ASR}.ctc_bpe_models.EncDecCTCModelBPE", f"{_NEMO_ASR}.EncDecCTCModelBPE"),
+        ),
     ),
 ):
     families.add(_family.name, _family)

@@ -115,6 +115,14 @@ class ModelPT(torch.nn.Module):
             return None if src is None else ""
         return self._artifacts.register(config_path, os.fspath(src), required=verify_src_exists)
 
+    def weights_from_archive(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Which of an archive's weights are this model's: all of them, unless a class that knows better leaves some out.
+
+        Args:
+            state: The archive's state dict.
+        """
+        return dict(state)
+
     def register_nemo_submodule(self, name: str, config_field: str, model: ModelPT) -> None:
         """Adds a whole model as the submodule ``name``; its config, artifacts included, is saved under ``config_field`` of this one's.
 
@@ -210,7 +218,7 @@ class ModelPT(torch.nn.Module):
                 model = _built(found, config, trainer, where)
             if device is not None:
                 model = model.to(device)
-            left_out = copy_into(model, state, strict=strict, where=where)
+            left_out = copy_into(model, model.weights_from_archive(state), strict=strict, where=where)
             del state  # it is mapped to a file that goes now
         if left_out:
             warnings.warn(f"{where} was restored in part: {'; '.join(left_out)}", stacklevel=2)
@@ -276,7 +284,7 @@ def _check_before_memory_is_taken(cls: type[ModelPT], config: Config, state: dic
         return  # a class that the caller vouched for may do anything when it is built: it is built once
     with torch.device("meta"):
         model = _built(cls, config, None, where)
-    check_fit(model, state, strict=strict, where=where)
+    check_fit(model, model.weights_from_archive(state), strict=strict, where=where)
 
 
 def _built(cls: type[M], config: Config, trainer: Any, where: str, refusal: type[TorchportError] = ArchiveError) -> M:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from torchport.errors import ArchiveError, MissingDependencyError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["is_nemo_archive", "restore_nemo_archive"]
+__all__ = ["has_nemo", "is_nemo_archive", "restore_nemo_archive"]
 
 _CLASSES = "nemo.collections."
 
@@ -30,6 +31,11 @@ def is_nemo_archive(path: str | os.PathLike[str]) -> bool:
 
     target = read_archive_config(path).get("target")
     return isinstance(target, str) and target.startswith(_CLASSES) and family_of_target(target) is None
+
+
+def has_nemo() -> bool:
+    """Whether NeMo is installed; it is not imported."""
+    return importlib.util.find_spec("nemo") is not None
 
 
 def restore_nemo_archive(path: str | os.PathLike[str], override_config_path: str | os.PathLike[str] | None = None) -> torch.nn.Module:

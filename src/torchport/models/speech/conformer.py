@@ -1,0 +1,145 @@
+"""The Conformer and FastConformer encoders: frames of features in, fewer and wider frames out.
+
+After Gulati et al. (https://arxiv.org/abs/2005.08100) and Rekesh et al. (https://arxiv.org/abs/2305.05084). The options are those of NeMo's
+``ConformerEncoder``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from torchport.models.speech._attention import Attention, RelativeAttention, Sinusoids
+from torchport.models.speech._conformer_layer import ConformerLayer, ConvolutionModule
+from torchport.models.speech._masks import inside, read_context
+from torchport.models.speech._options import Options
+from torchport.models.speech._subsampling import ConvolutionalSubsampling, LinearProjection, Stacking
+
+__all__ = ["ConformerEncoder"]
+
+_TRAINING = (
+    *("dropout", "dropout_pre_encoder", "dropout_emb", "dropout_att", "stochastic_depth_drop_prob", "stochastic_depth_mode"),
+    *("stochastic_depth_start_layer", "sync_max_audio_length"),
+)
+_SAME_ANSWER = ("pos_emb_max_len", "subsampling_conv_chunking_factor", "use_pytorch_sdpa", "use_pytorch_sdpa_backends")
+"""How it is computed, or how long a table is at first: neither changes an answer."""
+_OTHER_ATTENTION = ("global_tokens", "global_tokens_spacing", "global_attn_separate")
+"""What local attention reads, and no other."""
+
+
+class ConformerEncoder(nn.Module):
+    """A Conformer encoder, for inference.
+
+    Args:
+        options: The config's section ``encoder``.
+
+    Attributes:
+        bands: Bands of a frame of features.
+        width: Numbers of an encoded frame.
+    """
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.bands = options.number("feat_in", least=1)
+        width, layers = options.number("d_model", least=1), options.number("n_layers", least=1)
+        self.pre_encode = _subsampling(options, self.bands, width)
+        self.scale = math.sqrt(width) if options.flag("xscaling", True) else 1.0
+        self.context = read_context(options)
+        kind = options.text("self_attention_model", "rel_pos", among=("rel_pos", "abs_pos"))
+        self.relative = kind == "rel_pos"
+        self.places = Sinusoids(width, relative=self.relative)
+        self.layers = nn.ModuleList(_layers(options, width, layers, relative=self.relative))
+        outer = options.number("feat_out", -1)
+        self.out_proj = nn.Linear(width, outer) if outer > 0 and outer != width else None
+        self.width = outer if self.out_proj is not None else width
+        options.only("reduction", None, False)
+        options.without_effect("reduction_position", "reduction_factor", *_TRAINING, *_SAME_ANSWER, *_OTHER_ATTENTION)
+        options.only("conv_context_style", "regular")
+        options.only("att_chunk_context_size", None)
+        options.done()
+
+    def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodes.
+
+        Args:
+            audio_signal: Features, ``(batch, band, time)``.
+            length: Frames of each row, int64 ``(batch,)``.
+
+        Returns:
+            Encoded frames ``(batch, width, time)``, and how many each row has, int64 ``(batch,)``.
+        """
+        x, lengths = self.pre_encode(audio_signal.transpose(1, 2), length)
+        x = x * self.scale
+        places = self.places(x)
+        if not self.relative:
+            x = x + places
+        within = inside(lengths, x.size(1))
+        seen = within.unsqueeze(1) & within.unsqueeze(2)
+        reach = self.context.seen(x.size(1), x.device)
+        hidden = ~(seen if reach is None else seen & reach).unsqueeze(1)
+        padding = ~within
+        for layer in self.layers:
+            x = layer(x, hidden, padding, places)
+        if self.out_proj is not None:
+            x = self.out_proj(x)
+        return x.transpose(1, 2), lengths.to(torch.int64)
+
+
+def _subsampling(options: Options, bands: int, width: int) -> nn.Module:
+    factor = options.number("subsampling_factor", 4, least=1)
+    kind = options.raw("subsampling", "striding")
+    channels = options.number("subsampling_conv_channels", -1)
+    causal = options.flag("causal_downsampling", False)
+    if not kind or factor == 1:
+        return LinearProjection(bands, width)
+    name = Options({"subsampling": kind}, options.where).text("subsampling", among=("striding", "dw_striding", "stacking", "stacking_norm"))
+    if name.startswith("stacking"):
+        return Stacking(bands, width, factor, norm=name == "stacking_norm")
+    Options({"subsampling_factor": factor}, options.where).only("subsampling_factor", 2, 4, 8, 16, 32)
+    return ConvolutionalSubsampling(
+        bands,
+        width,
+        channels if channels != -1 else width,
+        int(math.log2(factor)),
+        depthwise=name == "dw_striding",
+        causal=causal,
+    )
+
+
+def _layers(options: Options, width: int, count: int, *, relative: bool) -> list[ConformerLayer]:
+    heads, bias = options.number("n_heads", 4, least=1), options.flag("use_bias", True)
+    inner = width * options.number("ff_expansion_factor", 4, least=1)
+    before, after = _sides(options)
+    norm = options.text("conv_norm_type", "batch_norm")
+    shared = None
+    if not options.flag("untie_biases", True) and relative:
+        shared = (nn.Parameter(torch.zeros(heads, width // heads)), nn.Parameter(torch.zeros(heads, width // heads)))
+    made = []
+    for _ in range(count):
+        attention = RelativeAttention(width, heads, bias=bias, shared=shared) if relative else Attention(width, heads, bias=bias)
+        convolution = ConvolutionModule(width, before, after, _norm(norm, width, options.where), bias=bias)
+        made.append(ConformerLayer(width, inner, attention, convolution, bias=bias))
+    return made
+
+
+def _sides(options: Options) -> tuple[int, int]:
+    """How far the convolutions of the layers reach before and after a frame."""
+    kernel, given = options.number("conv_kernel_size", 31, least=1), options.raw("conv_context_size")
+    if given == "causal":
+        return kernel - 1, 0
+    if given is None:
+        return (kernel - 1) // 2, (kernel - 1) // 2
+    if isinstance(given, list) and len(given) == 2 and all(isinstance(one, int) for one in given) and sum(given) + 1 == kernel:
+        return given[0], given[1]
+    Options({"conv_context_size": given}, options.where).only("conv_context_size", None, "causal")
+    raise AssertionError  # the line before has raised
+
+
+def _norm(kind: str, width: int, where: str) -> nn.Module:
+    groups = kind.removeprefix("group_norm")
+    if kind.startswith("group_norm") and groups.isdigit() and int(groups) and width % int(groups) == 0:
+        return nn.GroupNorm(int(groups), width)
+    Options({"conv_norm_type": kind}, where).only("conv_norm_type", "batch_norm", "layer_norm")
+    return nn.LayerNorm(width) if kind == "layer_norm" else nn.BatchNorm1d(width)

@@ -1,0 +1,96 @@
+"""Speech recognition with CTC: features in, log-probabilities of tokens for each encoded frame out.
+
+After Graves et al., "Connectionist Temporal Classification" (https://doi.org/10.1145/1143844.1143891).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any
+
+from torch import Tensor, nn
+
+from torchport.models.speech._base import SpeechModel, feature_ports, features_example
+from torchport.models.speech._options import Options
+from torchport.models.speech.encoders import build_encoder, class_of
+from torchport.ports import NeuralType
+from torchport.ports.elements import LengthsType, LogprobsType
+
+__all__ = ["CtcDecoder", "CtcModel"]
+
+
+class CtcDecoder(nn.Module):
+    """Scores of every token and of the blank, which is the last.
+
+    Args:
+        section: The config's section.
+        where: Its place in the config.
+    """
+
+    def __init__(self, section: object, where: str = "decoder") -> None:
+        super().__init__()
+        options = Options(section, where)
+        class_of(options, "ConvASRDecoder")
+        width, tokens = options.number("feat_in", least=1), options.number("num_classes", -1)
+        vocabulary = options.raw("vocabulary")
+        if tokens <= 0 and isinstance(vocabulary, Sized) and len(vocabulary):
+            tokens = len(vocabulary)
+        Options({"num_classes": tokens}, where).number("num_classes", least=1)
+        blank = options.flag("add_blank", True)
+        options.without_effect("init_mode")
+        options.done()
+        self.decoder_layers = nn.Sequential(nn.Conv1d(width, tokens + int(blank), 1))
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """``(batch, width, time)`` to log-probabilities ``(batch, time, token)``."""
+        scores: Tensor = self.decoder_layers(encoded)
+        return scores.transpose(1, 2).log_softmax(dim=-1)
+
+
+class CtcModel(SpeechModel):
+    """An encoder and a CTC decoder: NeMo's ``EncDecCTCModel`` and ``EncDecCTCModelBPE``.
+
+    Args:
+        cfg: The config of the archive.
+        trainer: Kept as ``self.trainer``.
+
+    Example:
+        >>> encoder = {"_target_": "ConformerEncoder", "feat_in": 80, "d_model": 16, "n_layers": 1}
+        >>> decoder = {"_target_": "ConvASRDecoder", "feat_in": 16, "num_classes": 28}
+        >>> model = CtcModel({"encoder": encoder, "decoder": decoder}).eval()
+        >>> logprobs, encoded_lengths = model(torch.randn(2, 80, 100), torch.tensor([100, 60]))
+        >>> tuple(logprobs.shape), encoded_lengths.tolist()
+        ((2, 25, 29), [25, 15])
+    """
+
+    def __init__(self, cfg: object = None, trainer: Any = None) -> None:
+        super().__init__(cfg, trainer)
+        self.encoder = build_encoder(self.cfg.get("encoder"))
+        self.decoder = CtcDecoder(self.cfg.get("decoder"))
+
+    def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Recognises.
+
+        Args:
+            audio_signal: Features, ``(batch, band, time)``; what stands in the padding has no effect.
+            length: Frames of each row, int64 ``(batch,)``.
+
+        Returns:
+            Log-probabilities ``(batch, time, token)``, the blank last, and how many encoded frames each row has, int64 ``(batch,)``.
+        """
+        encoded, lengths = self.encoder(audio_signal, length)
+        return self.decoder(encoded), lengths
+
+    @property
+    def input_types(self) -> dict[str, NeuralType]:
+        """Features and lengths."""
+        return feature_ports(self.encoder.bands)
+
+    @property
+    def output_types(self) -> dict[str, NeuralType]:
+        """Log-probabilities and lengths."""
+        return {"logprobs": NeuralType(("B", "T", "D"), LogprobsType()), "encoded_lengths": NeuralType(("B",), LengthsType())}
+
+    def input_example(self) -> tuple[dict[str, Tensor]]:
+        """A ragged batch of noise, the same at every call."""
+        return (features_example(self.encoder.bands),)

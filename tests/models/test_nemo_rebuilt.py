@@ -1,0 +1,153 @@
+"""NeMo's families, rebuilt from an archive alone: they answer what NeMo's eager models answered when they were recorded."""
+
+from __future__ import annotations
+
+import golden_archives as golden
+import numpy as np
+import pytest
+import torch
+from nemo_rebuilt import calls
+
+import torchport
+from torchport.errors import ArchiveError, UnsupportedOptionError
+from torchport.models import ModelPT
+
+
+def answer(model, call):
+    part = model if call.part == "self" else model.get_export_subnet(call.part)
+    with torch.no_grad():
+        given = part(**call.inputs)
+    names = list(part.output_types)
+    return dict(zip(names, (given,) if isinstance(given, torch.Tensor) else given, strict=True))
+
+
+def assert_close(expected, got):
+    assert list(got) == list(expected)
+    for name, value in expected.items():
+        assert got[name].numpy().dtype == value.dtype, name
+        scale = max(1.0, float(np.abs(value).max()))
+        np.testing.assert_allclose(got[name].numpy() / scale, value / scale, rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_a_rebuilt_model_answers_what_nemos_did(tmp_path, name):
+    model = golden.restored(tmp_path, name)
+    for call in calls(name):
+        assert_close(golden.answers(name, call.part, call.seed), answer(model, call))
+
+
+@pytest.mark.parametrize("name", ["ctc-conformer", "ctc-fastconformer"])
+def test_every_weight_of_the_graph_matters(tmp_path, name):
+    model = golden.restored(tmp_path, name)
+    before = [answer(model, call) for call in calls(name)]
+    unseen = []
+    for key, tensor in model.named_parameters():
+        kept = tensor.data.clone()
+        tensor.data += torch.linspace(0.1, 0.7, tensor.numel()).view(tensor.shape)
+        after = [answer(model, call) for call in calls(name)]
+        tensor.data = kept
+        if all(torch.equal(old[one], new[one]) for old, new in zip(before, after, strict=True) for one in old):
+            unseen.append(key)
+    assert unseen == []
+
+
+@pytest.mark.parametrize("name", ["ctc-conformer", "ctc-fastconformer-causal"])
+def test_a_rebuilt_model_is_exported_and_proved(tmp_path, name):
+    model = golden.restored(tmp_path, name)
+    result = torchport.export(model, tmp_path / "m.onnx")
+    assert result.proof.ok
+    loaded = torchport.load(tmp_path / "m.onnx")
+    for call in calls(name):
+        got = loaded({key: value.numpy() for key, value in call.inputs.items()})
+        assert_close(golden.answers(name, call.part, call.seed), {key: torch.from_numpy(np.asarray(value)) for key, value in got.items()})
+
+
+def test_no_table_of_positions_ends():
+    from torchport.models.speech._attention import Sinusoids
+
+    ahead, behind = 7001, 0
+    codes = Sinusoids(4, relative=True)(torch.zeros(1, ahead + 1, 4))
+    assert codes.shape == (1, 2 * ahead + 1, 4)
+    for place, distance in ((0, ahead), (ahead, behind), (2 * ahead, -ahead)):
+        angles = np.array([distance, distance * 0.01])
+        expected = np.stack([np.sin(angles), np.cos(angles)], axis=1).ravel()
+        np.testing.assert_allclose(codes[0, place].numpy(), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "where"),
+    [
+        ("ctc-conformer", {"encoder": {"reduction": "striding"}}, "encoder.reduction"),
+        ("ctc-conformer", {"encoder": {"subsampling": "vggnet"}}, "encoder.subsampling"),
+        ("ctc-conformer", {"encoder": {"subsampling_factor": 6}}, "encoder.subsampling_factor"),
+        ("ctc-conformer", {"encoder": {"self_attention_model": "rel_pos_local_attn"}}, "encoder.self_attention_model"),
+        ("ctc-conformer", {"encoder": {"conv_norm_type": "fused_batch_norm"}}, "encoder.conv_norm_type"),
+        ("ctc-conformer", {"encoder": {"conv_context_size": [1, 1]}}, "encoder.conv_context_size"),
+        ("ctc-conformer", {"encoder": {"att_context_size": [1]}}, "encoder.att_context_size.left"),
+        ("ctc-conformer", {"encoder": {"an_option_of_tomorrow": 1}}, "encoder.an_option_of_tomorrow"),
+        ("ctc-conformer", {"encoder": {"n_layers": "two"}}, "encoder.n_layers"),
+        ("ctc-conformer", {"encoder": {"n_layers": True}}, "encoder.n_layers"),
+        ("ctc-conformer", {"encoder": {"n_layers": 0}}, "encoder.n_layers"),
+        ("ctc-conformer", {"encoder": {"_target_": "nemo.collections.asr.modules.RNNEncoder"}}, "encoder._target_"),
+        ("ctc-conformer", {"encoder": "none"}, "encoder"),
+        ("ctc-conformer", {"decoder": {"num_classes": -1, "vocabulary": []}}, "decoder.num_classes"),
+        ("ctc-conformer", {"adapters": {"one": {}}}, "model.adapters"),
+    ],
+)
+def test_an_option_that_is_not_rebuilt_is_refused_by_its_name(tmp_path, name, changes, where):
+    with pytest.raises(UnsupportedOptionError) as caught:
+        ModelPT.restore_from(golden.archive(tmp_path, name, **changes))
+    assert caught.value.where == where
+    assert where in str(caught.value)
+
+
+def test_an_option_that_is_missing_is_named(tmp_path):
+    made = golden.config("ctc-conformer")
+    del made["encoder"]["d_model"]
+    with pytest.raises(UnsupportedOptionError, match=r"lacks the option encoder\.d_model"):
+        ModelPT.from_config(made)
+
+
+def test_weights_of_another_size_are_refused(tmp_path):
+    with pytest.raises(ArchiveError, match=r"encoder\.layers\.1"):
+        ModelPT.restore_from(golden.archive(tmp_path, "ctc-conformer", encoder={"n_layers": 1}))
+
+
+def test_the_vocabulary_may_say_how_many_tokens_there_are(tmp_path):
+    path = golden.archive(tmp_path, "ctc-conformer", decoder={"num_classes": -1})
+    assert ModelPT.restore_from(path).decoder.decoder_layers[0].out_channels == 11
+
+
+def test_a_rebuilt_model_is_saved_and_restored_as_any(tmp_path):
+    model = golden.restored(tmp_path, "ctc-conformer")
+    again = ModelPT.restore_from(model.save_to(tmp_path / "again.nemo")).eval()
+    call = next(calls("ctc-conformer"))
+    assert torch.equal(answer(again, call)["logprobs"], answer(model, call)["logprobs"])
+
+
+def test_the_command_line_needs_no_nemo(tmp_path, capsys, monkeypatch):
+    import sys
+
+    from torchport.cli import app
+
+    monkeypatch.setitem(sys.modules, "nemo", None)
+    path = golden.archive(tmp_path, "ctc-fastconformer")
+    assert app(["export", str(path), "-o", str(tmp_path / "m.onnx")], standalone_mode=False) == 0
+    assert (tmp_path / "m.onnx").exists()
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_what_is_not_rebuilt_is_left_to_nemo_where_it_is_installed(tmp_path, capsys, monkeypatch, installed):
+    from torchport.cli import app
+    from torchport.integrations.nemo import archive as nemo_archive
+
+    monkeypatch.setattr(nemo_archive, "has_nemo", lambda: installed)
+    monkeypatch.setattr(nemo_archive, "restore_nemo_archive", lambda path, config: golden.restored(tmp_path, "ctc-fastconformer"))
+    path = golden.archive(tmp_path, "ctc-conformer", encoder={"reduction": "striding"})
+    code = app(["export", str(path), "-o", str(tmp_path / "m.onnx")], standalone_mode=False)
+    error = capsys.readouterr().err
+    assert "encoder.reduction" in error
+    assert (tmp_path / "m.onnx").exists() is installed
+    assert code == (0 if installed else 2)
+    assert ("NeMo is installed and builds the model" in error) is installed

@@ -1,0 +1,77 @@
+"""Archives that NeMo wrote, rebuilt without it, answer what NeMo's eager models answer."""
+
+import nemo_goldens
+import nemo_models as zoo
+import numpy as np
+import pytest
+import torch
+from nemo_rebuilt import calls
+from nemo_seeded import seeded_features
+from nemo_variants import BANDS, LETTERS, VARIANTS, conformer, ctc, ctc_decoder
+
+from torchport.models import ModelPT
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def rebuilt_from(model, folder):
+    model.save_to(str(folder / "m.nemo"))
+    return ModelPT.restore_from(folder / "m.nemo").eval()
+
+
+def difference(model, rebuilt, part, inputs):
+    module = rebuilt if part == "self" else rebuilt.get_export_subnet(part)
+    expected = zoo.eager(model, part, inputs)
+    with torch.no_grad():
+        given = module(**inputs)
+    given = (given,) if isinstance(given, torch.Tensor) else given
+    assert list(module.output_types) == list(expected)
+    return zoo.worst_error(expected, {name: value.numpy() for name, value in zip(expected, given, strict=True)})
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_rebuilt_model_equals_nemos(tmp_path, name):
+    model = nemo_goldens.build(name)
+    rebuilt = rebuilt_from(model, tmp_path)
+    assert not type(rebuilt).__module__.startswith("nemo")
+    for call in calls(name):
+        assert difference(model, rebuilt, call.part, call.inputs) < 1e-5
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_what_was_recorded_is_what_nemo_answers(name):
+    model = nemo_goldens.build(name)
+    with np.load(nemo_goldens.FOLDER / f"{name}.npz") as recorded:
+        for call in calls(name):
+            for output, value in zoo.eager(model, call.part, call.inputs).items():
+                np.testing.assert_allclose(value.numpy(), recorded[f"{call.part}.{call.seed}.{output}"], atol=1e-5, rtol=1e-5)
+
+
+def test_longer_inputs_than_the_first_table_of_positions(tmp_path):
+    from nemo.core import ModelPT as NemoModel
+    from omegaconf import OmegaConf
+
+    model = NemoModel.from_config_dict(OmegaConf.create(ctc(conformer(pos_emb_max_len=8)))).eval()
+    rebuilt = rebuilt_from(model, tmp_path)
+    assert difference(model, rebuilt, "self", seeded_features(BANDS, 2, 200, 0)) < 1e-5
+
+
+def test_a_model_with_a_tokenizer_is_rebuilt_without_it(tmp_path):
+    import sentencepiece
+    from nemo.core import ModelPT as NemoModel
+    from omegaconf import OmegaConf
+
+    (tmp_path / "text.txt").write_text("\n".join(f"{one} {other} abc" for one in LETTERS for other in LETTERS))
+    tokens = tmp_path / "tokens"
+    tokens.mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "text.txt"), model_prefix=str(tokens / "tokenizer"), vocab_size=15, minloglevel=2
+    )
+    (tokens / "vocab.txt").write_text("\n".join(LETTERS))
+    config = ctc(conformer())
+    config |= {"target": "nemo.collections.asr.models.ctc_bpe_models.EncDecCTCModelBPE", "tokenizer": {"dir": str(tokens), "type": "bpe"}}
+    config["decoder"] = {**ctc_decoder(), "num_classes": -1, "vocabulary": []}
+    model = NemoModel.from_config_dict(OmegaConf.create(config)).eval()
+    rebuilt = rebuilt_from(model, tmp_path)
+    assert rebuilt.decoder.decoder_layers[0].out_channels == 16
+    assert difference(model, rebuilt, "self", seeded_features(BANDS, 2, 50, 0)) < 1e-5
