@@ -297,7 +297,7 @@ def test_an_angle_of_none_is_decided_by_rounding_and_refuses_nothing(bench, seed
     torch.manual_seed(seed)
     rows = torch.randn(4, 16)
     example = {"x": rows, "y": torch.where(torch.arange(4)[:, None] < 2, rows, rows.flip(0))}
-    inputs = {name: ("batch 16", "float32") for name in example}
+    inputs = dict.fromkeys(example, ("batch 16", "float32"))
     model = bench(Of(angle), inputs, {"angle": ("batch", "float32")}, {}, example=example)
     proof = model.proof()
     assert proof.ok, proof.table()

@@ -1,7 +1,8 @@
 """Inputs of other sizes for ports without a meaning, made from the caller's own example.
 
 The example's values stay the only values: it is cropped or extended along its dynamic axes, whole slices of static axes are kept together.
-Measured numbers that are needed more than once are nudged, so that scores do not tie that never tie in the example. What an example shows about itself is kept: lengths fit their axis, masks their lengths, positions count on, sorted values stay sorted.
+Measured numbers that are needed more than once are nudged, so that scores do not tie that never tie in the example. What an example shows
+about itself is kept: lengths fit their axis, masks their lengths, positions count on, sorted values stay sorted.
 """
 
 from __future__ import annotations
