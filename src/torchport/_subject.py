@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import Hooks, read_hooks
@@ -341,8 +342,15 @@ def names_of_types(types: Mapping[str, Any] | None) -> set[str]:
 
 def reference_of(subject: Subject, options: ExportOptions) -> Reference:
     """What the untouched model answers over the sizes of its ports; what it writes into its weights meanwhile is put back with the rest."""
-    from torchport.prepare import kept_as_found, watched
+    from torchport.prepare import as_found_again, kept_as_found, watched
     from torchport.verification import take_reference
+
+    @contextlib.contextmanager
+    def untouched() -> Iterator[None]:
+        with as_found_again(subject.module), watched():
+            if options.set_eval:
+                subject.module.eval()
+            yield
 
     # The capture sees the model as it was found, too: not the tables and caches that the reference's sizes left in it.
     with kept_as_found(subject.module), watched():
@@ -358,7 +366,7 @@ def reference_of(subject: Subject, options: ExportOptions) -> Reference:
     if options.verify:
         with kept_as_found(subject.module), watched():
             reference.check_first_run()
-    return reference
+    return dataclasses.replace(reference, untouched=untouched)
 
 
 def witnesses_of(subject: Subject, reference: Reference) -> Witnesses:

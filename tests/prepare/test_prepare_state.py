@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from torchport.errors import PrepareError
-from torchport.prepare import kept_as_found, state_digest, watched
+from torchport.prepare import as_found_again, kept_as_found, state_digest, watched
 
 BIG = 400  # a square weight of this size is above what is copied at once
 
@@ -306,6 +306,43 @@ def test_keeping_nests(model):
         assert not model.norm.training
         assert state_digest(model) != inner, "the inner one keeps its own module only"
     assert state_digest(model) == before
+
+
+def test_a_prepared_model_is_the_untouched_one_again_for_a_while(model):
+    before = state_digest(model)
+    with kept_as_found(model):
+        with watched():
+            model.eval()
+            model.big.weight.data.mul_(2)
+            model.frozen.data.add_(1)
+            model.norm = nn.Identity()
+            model.forward = lambda x: x
+        prepared = state_digest(model)
+        with as_found_again(model):
+            assert state_digest(model) == before
+            model.big.weight.data.zero_()
+        assert state_digest(model) == prepared
+    assert state_digest(model) == before
+
+
+def test_outside_of_an_export_a_model_is_looked_at_as_it_is(model):
+    before = state_digest(model)
+    with as_found_again(model):
+        assert state_digest(model) == before
+        model.eval()
+    assert state_digest(model) == before
+
+
+def test_a_model_that_cannot_be_put_back_is_not_looked_at(model):
+    def look():
+        with kept_as_found(model):
+            with torch.no_grad():
+                model.big.weight.mul_(2)
+            with as_found_again(model):
+                raise AssertionError("it is another model")
+
+    with pytest.raises(PrepareError, match="cannot be looked at"):
+        look()
 
 
 def test_script_modules_are_put_back():

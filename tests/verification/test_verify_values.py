@@ -103,6 +103,52 @@ def test_a_norm_of_a_constant_refuses_nothing(tmp_path, seed, groups):
     assert export(lambda x: nn.functional.group_norm(x, groups), tmp_path / "m.onnx", torch.randn(3, 4, 12), input_types=CHANNELS).proof.ok
 
 
+def test_how_the_model_rounds_at_extreme_values_is_asked_only_where_the_file_differs_there(tmp_path):
+    seen = []  # not on the model: there it would be put back
+
+    def export_seen(function):
+        def model(x):
+            if not torch.jit.is_tracing():
+                seen.append((not x.any(), bool(x.max() == x.min())))
+            return function(x)
+
+        torch.manual_seed(0)
+        seen.clear()
+        export(model, tmp_path / "m.onnx", torch.randn(3, 4, 12), input_types=CHANNELS, strategy="trace")
+        return [sum(kind) for kind in zip(*seen, strict=True)]
+
+    assert export_seen(lambda x: x * 2) == [1, 2], "zeros once, and one number everywhere once"
+    zeros, constants = export_seen(lambda x: nn.functional.group_norm(x, 2))
+    assert zeros == 1
+    assert constants > 2
+
+
+class Hooked(nn.Module):
+    """A norm of its own, which preparing writes in another way: other roundings, the same function."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        centred = x - x.mean((1, 2), keepdim=True)
+        return centred / (centred.pow(2).mean((1, 2), keepdim=True) + 1e-12).sqrt() * self.factor.detach() / self.factor.detach()
+
+    def _prepare_for_export(self, **kwargs):
+        self.factor.data.mul_(3.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_the_untouched_model_that_says_how_it_rounds_at_extreme_values(tmp_path, seed):
+    torch.manual_seed(seed)
+    model = Hooked()
+    result = torchport.export(
+        model, tmp_path / "m.onnx", input_example=torch.randn(3, 4, 29), input_types={"x": "batch 4 time"}, strategy="trace"
+    )
+    assert result.proof.ok
+    assert model.factor.item() == 1.0
+
+
 class Packed(nn.Module):
     """A tagger whose answer is as long as the longest row, or as the axis."""
 

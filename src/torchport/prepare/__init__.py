@@ -7,7 +7,7 @@ from torchport.prepare._records import Prepared, Swap
 from torchport.prepare.digest import state_digest
 from torchport.prepare.hooks import check_prepare_names, run_prepare_hooks
 from torchport.prepare.replacement import PairReplacement, Replacement, Stage, borrowed, defined_by, replacements, shell
-from torchport.prepare.state import kept_as_found, watched
+from torchport.prepare.state import as_found_again, kept_as_found, watched
 from torchport.prepare.walk import replace_for_export, swap_modules
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Prepared",
     "Swap",
     # the model is left as it was found
+    "as_found_again",
     "kept_as_found",
     "state_digest",
     "watched",

@@ -18,7 +18,7 @@ from torchport.prepare._flags import read_flags, write_flags
 from torchport.prepare._inventory import EMPTY, Inventory, attributes_of, in_slot, slots_of, take_inventory
 from torchport.prepare._vault import RawAccessGuard, Vault, write_guard
 
-__all__ = ["Keeper", "active_keepers", "kept_as_found", "watched"]
+__all__ = ["Keeper", "active_keepers", "as_found_again", "kept_as_found", "watched"]
 
 _ACTIVE: ContextVar[tuple[Keeper, ...]] = ContextVar("torchport_keepers", default=())
 
@@ -142,12 +142,14 @@ class Keeper:
     """Everything about one model, as it was found.
 
     Attributes:
+        root: The model.
         vault: The tensors.
         seen_forward: Whether ``forward`` has run while writes were watched.
         pending: Swaps that a hook made, not proved yet.
     """
 
     def __init__(self, module: nn.Module) -> None:
+        self.root = module
         self.flags = read_flags()
         found: Inventory = take_inventory(module)
         self.vault = Vault(found.tensors)
@@ -233,6 +235,34 @@ def kept_as_found(module: nn.Module) -> Iterator[Keeper]:
                 found="; ".join(problems),
                 hint="export a copy of the model, or do not write into its weights while it is exported",
             )
+
+
+@contextlib.contextmanager
+def as_found_again(module: nn.Module) -> Iterator[None]:
+    """Gives the model back as the outermost `kept_as_found` around this found it; what was prepared since comes back on exit.
+
+    Outside of any, the model stays as it is, and is left so.
+
+    Raises:
+        PrepareError: Something could not be put back.
+
+    Example:
+        >>> with kept_as_found(model):
+        ...     model.eval().half()
+        ...     with as_found_again(model):
+        ...         model(torch.ones(2, 3)).dtype
+        torch.float32
+    """
+    outermost = next((keeper for keeper in active_keepers() if keeper.root is module), None)
+    with watched(), kept_as_found(module):  # what is written on the way there and back is kept by the keepers around this, too
+        if outermost is not None:
+            with watched():
+                problems = outermost.restore()
+            if problems:
+                raise PrepareError(
+                    "the model cannot be looked at as it was found", where=type(module).__qualname__, found="; ".join(problems)
+                )
+        yield
 
 
 @contextlib.contextmanager

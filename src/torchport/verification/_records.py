@@ -25,7 +25,6 @@ class Case:
         outputs: The model's outputs by name.
         seed: What the inputs were made with.
         label: What the case is when it is not of the covering set (``"example"``, ``"check_trace[1]"``).
-        noise: The model's rounding noise at these very values, relative to each output's scale; infinite where rounding decides what it is.
         turned: File and line of the decisions on sizes that go another way here than at the traced sizes.
     """
 
@@ -34,7 +33,6 @@ class Case:
     outputs: Mapping[str, Array] = field(repr=False)
     seed: int = 0
     label: str = ""
-    noise: Mapping[str, float] = field(default_factory=dict)
     turned: frozenset[tuple[str, int]] = frozenset()
 
 

@@ -156,7 +156,7 @@ class _Quick(Prover):
         for name, expected in case.outputs.items():
             if name not in answer:
                 return float("inf")
-            difference, tolerance = self._difference(case, name, answer[name], self.reference.tolerance_at(case, name))
+            difference, tolerance = self._difference(case, name, answer[name], self.reference.tolerance(name))
             if difference.kind is None and is_exact(expected):
                 continue  # equal, or a tie that is allowed
             if difference.kind not in (None, "value") or is_exact(expected):
