@@ -37,6 +37,17 @@ def conformer(**changes: Any) -> dict[str, Any]:
     }
 
 
+def block(filters: int, kernel: int, **changes: Any) -> dict[str, Any]:
+    """A section of a convolutional encoder's blocks."""
+    plain = {"filters": filters, "repeat": 1, "kernel": [kernel], "stride": [1], "dilation": [1], "dropout": 0.1, "residual": False}
+    return {**plain, **changes}
+
+
+def convolutional(*blocks: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A convolutional encoder's section."""
+    return {"_target_": f"{_ASR}.modules.ConvASREncoder", "feat_in": BANDS, "activation": "relu", "jasper": list(blocks), **changes}
+
+
 def ctc_decoder(width: int = WIDTH) -> dict[str, Any]:
     """A CTC decoder's section."""
     return {"_target_": f"{_ASR}.modules.ConvASRDecoder", "feat_in": width, "num_classes": len(LETTERS), "vocabulary": LETTERS}
@@ -55,6 +66,10 @@ def ctc(encoder: dict[str, Any], width: int = WIDTH) -> dict[str, Any]:
     }
 
 
+_APART: dict[str, Any] = {"separable": True}
+_GATED: dict[str, Any] = {"separable": True, "se": True, "se_context_size": -1, "se_reduction_ratio": 2}
+_DENSE: dict[str, Any] = {"residual": True, "residual_dense": True}
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "ctc-conformer": ctc(conformer(subsampling="striding", dropout=0.1, pos_emb_max_len=5000)),
     "ctc-conformer-plain": ctc(conformer(subsampling_factor=1, xscaling=False, n_heads=1)),
@@ -72,6 +87,47 @@ VARIANTS: dict[str, dict[str, Any]] = {
             att_context_style="chunked_limited",
             conv_context_size="causal",
             conv_norm_type="layer_norm",
+        )
+    ),
+    "ctc-jasper": ctc(
+        convolutional(
+            block(12, 5, stride=[2]), block(12, 3, repeat=2, **_DENSE), block(8, 3, repeat=2, **_DENSE), block(8, 3), block(16, 1)
+        )
+    ),
+    "ctc-quartznet": ctc(
+        convolutional(
+            block(12, 5, stride=[2], **_APART),
+            block(12, 3, repeat=3, residual=True, **_APART),
+            block(16, 5, dilation=[2], **_APART),
+            block(16, 1),
+            conv_mask=True,
+        )
+    ),
+    "ctc-quartznet-layer-norm": ctc(
+        convolutional(
+            block(12, 4, stride=[2], repeat=2, kernel_size_factor=1.5),
+            block(12, 7, residual=True, future_context=1, **_APART),
+            block(12, 3, residual=True, residual_mode="max", **_APART),
+            block(16, 3, dilation=[2], future_context=1),
+            activation="swish",
+            normalization_mode="layer",
+        )
+    ),
+    "ctc-citrinet": ctc(
+        convolutional(
+            block(12, 3, **_GATED),
+            block(12, 5, repeat=3, stride=[2], stride_last=True, residual=True, residual_mode="stride_add", **_GATED),
+            block(16, 3, repeat=2, residual=True, **_GATED),
+            block(16, 1, se=True, se_reduction_ratio=4),
+        )
+    ),
+    "ctc-citrinet-window": ctc(
+        convolutional(
+            block(16, 3, stride=[2], separable=True, se=True, se_context_size=8),
+            block(16, 3, residual=True),
+            activation="hardtanh",
+            normalization_mode="group",
+            norm_groups=4,
         )
     ),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import golden_archives as golden
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from nemo_rebuilt import calls
 import torchport
 from torchport.errors import ArchiveError, UnsupportedOptionError
 from torchport.models import ModelPT
+
+BLOCK = {"filters": 8, "repeat": 1, "kernel": [3], "stride": [1], "dilation": [1], "residual": False}
 
 
 def answer(model, call):
@@ -36,7 +40,7 @@ def test_a_rebuilt_model_answers_what_nemos_did(tmp_path, name):
         assert_close(golden.answers(name, call.part, call.seed), answer(model, call))
 
 
-@pytest.mark.parametrize("name", ["ctc-conformer", "ctc-fastconformer"])
+@pytest.mark.parametrize("name", ["ctc-conformer", "ctc-fastconformer", "ctc-jasper", "ctc-citrinet"])
 def test_every_weight_of_the_graph_matters(tmp_path, name):
     model = golden.restored(tmp_path, name)
     before = [answer(model, call) for call in calls(name)]
@@ -51,7 +55,7 @@ def test_every_weight_of_the_graph_matters(tmp_path, name):
     assert unseen == []
 
 
-@pytest.mark.parametrize("name", ["ctc-conformer", "ctc-fastconformer-causal"])
+@pytest.mark.parametrize("name", ["ctc-conformer", "ctc-fastconformer-causal", "ctc-jasper", "ctc-citrinet", "ctc-quartznet-layer-norm"])
 def test_a_rebuilt_model_is_exported_and_proved(tmp_path, name):
     model = golden.restored(tmp_path, name)
     result = torchport.export(model, tmp_path / "m.onnx")
@@ -90,6 +94,13 @@ def test_no_table_of_positions_ends():
         ("ctc-conformer", {"encoder": {"n_layers": 0}}, "encoder.n_layers"),
         ("ctc-conformer", {"encoder": {"_target_": "nemo.collections.asr.modules.RNNEncoder"}}, "encoder._target_"),
         ("ctc-conformer", {"encoder": "none"}, "encoder"),
+        ("ctc-conformer", {"encoder": {"jasper": []}}, "encoder.jasper"),
+        ("ctc-quartznet", {"encoder": {"conv_mask": False}}, "encoder.conv_mask"),
+        ("ctc-quartznet", {"encoder": {"activation": "tanh"}}, "encoder.activation"),
+        ("ctc-quartznet", {"encoder": {"jasper": []}}, "encoder.jasper.0"),
+        ("ctc-quartznet", {"encoder": {"jasper": [{**BLOCK, "groups": 2}]}}, "encoder.jasper.0.groups"),
+        ("ctc-quartznet", {"encoder": {"jasper": [{**BLOCK, "heads": 2}]}}, "encoder.jasper.0.heads"),
+        ("ctc-quartznet", {"encoder": {"jasper": [{**BLOCK, "stride": [1, 2]}]}}, "encoder.jasper.0.stride"),
         ("ctc-conformer", {"decoder": {"num_classes": -1, "vocabulary": []}}, "decoder.num_classes"),
         ("ctc-conformer", {"adapters": {"one": {}}}, "model.adapters"),
     ],
@@ -99,6 +110,14 @@ def test_an_option_that_is_not_rebuilt_is_refused_by_its_name(tmp_path, name, ch
         ModelPT.restore_from(golden.archive(tmp_path, name, **changes))
     assert caught.value.where == where
     assert where in str(caught.value)
+
+
+def test_an_exported_file_says_what_its_user_has_to_know(tmp_path):
+    torchport.export(golden.restored(tmp_path, "ctc-quartznet"), tmp_path / "m.onnx")
+    with torchport.load(tmp_path / "m.onnx") as loaded:
+        stated = json.loads(loaded.metadata["torchport.metadata"])
+    assert (stated["task"], stated["sample_rate"], stated["subsampling"], stated["features"]["bins"]) == ("ctc", 16000, 2, 16)
+    assert stated["vocabulary"] == {"kind": "characters", "tokens": [*"abcdefghij"], "blank": 10}
 
 
 def test_an_option_that_is_missing_is_named(tmp_path):

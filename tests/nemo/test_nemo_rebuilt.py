@@ -9,6 +9,7 @@ from nemo_rebuilt import calls
 from nemo_seeded import seeded_features
 from nemo_variants import BANDS, LETTERS, VARIANTS, conformer, ctc, ctc_decoder
 
+from torchport.integrations.nemo._metadata import metadata_of
 from torchport.models import ModelPT
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -36,6 +37,17 @@ def test_a_rebuilt_model_equals_nemos(tmp_path, name):
     assert not type(rebuilt).__module__.startswith("nemo")
     for call in calls(name):
         assert difference(model, rebuilt, call.part, call.inputs) < 1e-5
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_rebuilt_model_states_what_nemos_does(tmp_path, name):
+    model = nemo_goldens.build(name)
+    rebuilt = rebuilt_from(model, tmp_path)
+    for part in {call.part for call in calls(name)}:
+        theirs = metadata_of(model, model if part == "self" else model.get_export_subnet(part))
+        ours = rebuilt.export_metadata(part)
+        assert ours.pop("model_class") != theirs.pop("model_class")
+        assert ours == theirs
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -108,5 +108,5 @@ class RelativeAttention(Attention):
 def _aligned(scores: Tensor) -> Tensor:
     """From a column for each distance, the farthest ahead first, to a column for each key: row i moves left by time - 1 - i."""
     batch, heads, steps, _ = scores.shape
-    skewed = F.pad(scores, (1, 0)).view(batch, heads, -1, steps)[:, :, 1:]
-    return skewed.reshape(batch, heads, steps, -1)[:, :, :, :steps]
+    skewed = F.pad(scores, (1, 0)).view(batch, heads, 2 * steps, steps)[:, :, 1:]
+    return skewed.reshape(batch, heads, steps, 2 * steps - 1)[:, :, :, :steps]

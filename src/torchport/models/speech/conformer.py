@@ -38,13 +38,15 @@ class ConformerEncoder(nn.Module):
     Attributes:
         bands: Bands of a frame of features.
         width: Numbers of an encoded frame.
+        factor: Frames of features for one encoded frame.
     """
 
     def __init__(self, options: Options) -> None:
         super().__init__()
         self.bands = options.number("feat_in", least=1)
         width, layers = options.number("d_model", least=1), options.number("n_layers", least=1)
-        self.pre_encode = _subsampling(options, self.bands, width)
+        self.factor = options.number("subsampling_factor", 4, least=1)
+        self.pre_encode = _subsampling(options, self.bands, width, self.factor)
         self.scale = math.sqrt(width) if options.flag("xscaling", True) else 1.0
         self.context = read_context(options)
         kind = options.text("self_attention_model", "rel_pos", among=("rel_pos", "abs_pos"))
@@ -87,8 +89,7 @@ class ConformerEncoder(nn.Module):
         return x.transpose(1, 2), lengths.to(torch.int64)
 
 
-def _subsampling(options: Options, bands: int, width: int) -> nn.Module:
-    factor = options.number("subsampling_factor", 4, least=1)
+def _subsampling(options: Options, bands: int, width: int, factor: int) -> nn.Module:
     kind = options.raw("subsampling", "striding")
     channels = options.number("subsampling_conv_channels", -1)
     causal = options.flag("causal_downsampling", False)

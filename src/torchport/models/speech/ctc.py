@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from torchport.models.speech._base import SpeechModel, feature_ports, features_example
+from torchport.models.speech._metadata import of_encoder, of_vocabulary
 from torchport.models.speech._options import Options
 from torchport.models.speech.encoders import build_encoder, class_of
 from torchport.ports import NeuralType
@@ -40,6 +41,12 @@ class CtcDecoder(nn.Module):
         options.without_effect("init_mode")
         options.done()
         self.decoder_layers = nn.Sequential(nn.Conv1d(width, tokens + int(blank), 1))
+
+    @property
+    def blank(self) -> int:
+        """The index of the blank."""
+        last: nn.Conv1d = self.decoder_layers[0]  # type: ignore[assignment]  # it holds one convolution
+        return last.out_channels - 1
 
     def forward(self, encoded: Tensor) -> Tensor:
         """``(batch, width, time)`` to log-probabilities ``(batch, time, token)``."""
@@ -94,3 +101,10 @@ class CtcModel(SpeechModel):
     def input_example(self) -> tuple[dict[str, Tensor]]:
         """A ragged batch of noise, the same at every call."""
         return (features_example(self.encoder.bands),)
+
+    def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
+        """Feature settings, subsampling, vocabulary."""
+        stated = of_encoder(self.cfg, self.encoder.factor)
+        stated["ports"] |= {"scores": "logprobs", "score_lengths": "encoded_lengths"}
+        tokens = self.cfg["decoder"].get("vocabulary")
+        return {"task": "ctc", "model_class": self.cfg["target"], **stated, **of_vocabulary(self.cfg, tokens, self.decoder.blank)}

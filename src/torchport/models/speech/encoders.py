@@ -6,12 +6,13 @@ from typing import TypeAlias
 
 from torchport.models.speech._options import Options
 from torchport.models.speech.conformer import ConformerEncoder
+from torchport.models.speech.convolutional import ConvolutionalEncoder
 
 __all__ = ["Encoder", "build_encoder", "class_of"]
 
-Encoder: TypeAlias = ConformerEncoder
+Encoder: TypeAlias = ConformerEncoder | ConvolutionalEncoder
 
-_ENCODERS: dict[str, type[Encoder]] = {"ConformerEncoder": ConformerEncoder}
+_ENCODERS: dict[str, type[Encoder]] = {"ConformerEncoder": ConformerEncoder, "ConvASREncoder": ConvolutionalEncoder}
 
 
 def build_encoder(section: object, where: str = "encoder") -> Encoder:

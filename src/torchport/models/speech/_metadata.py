@@ -1,0 +1,50 @@
+"""What a rebuilt model states of its use, read off the config of its archive: as NeMo's own models state it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from torchport.metadata import feature_settings
+
+__all__ = ["of_encoder", "of_labels", "of_sound", "of_vocabulary"]
+
+_TOKENIZERS = {"bpe": "sentencepiece", "agg": "sentencepiece", "wpe": "wordpiece"}
+
+
+def of_sound(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions, sample rate and feature settings."""
+    made = config.get("nemo_version")
+    stated: dict[str, Any] = {"versions": {**({"nemo": str(made)} if made else {}), "torch": str(torch.__version__)}}
+    front_end = config.get("preprocessor")
+    front_end = front_end if isinstance(front_end, Mapping) else {}
+    rate = front_end.get("sample_rate") or config.get("sample_rate")
+    if isinstance(rate, int):
+        stated["sample_rate"] = rate
+    if front_end:
+        stated["features"] = feature_settings({**front_end, **({"sample_rate": rate} if isinstance(rate, int) else {})})
+    return stated
+
+
+def of_encoder(config: Mapping[str, Any], factor: int | None) -> dict[str, Any]:
+    """What `of_sound` says, and the ports of an encoder that makes one frame of ``factor``."""
+    ports = {"features": "audio_signal", "feature_lengths": "length"}
+    return {**of_sound(config), "ports": ports, **({"subsampling": factor} if factor else {})}
+
+
+def of_vocabulary(config: Mapping[str, Any], tokens: object, blank: int) -> dict[str, Any]:
+    """The tokens, where the config lists them, and the blank."""
+    vocabulary: dict[str, Any] = {"blank": blank}
+    if isinstance(tokens, Sequence) and not isinstance(tokens, str) and tokens:
+        tokenizer = config.get("tokenizer")
+        kind = str(tokenizer.get("type", "")).lower() if isinstance(tokenizer, Mapping) else ""
+        vocabulary |= {"kind": _TOKENIZERS.get(kind, "characters"), "tokens": [str(one) for one in tokens]}
+    return {"vocabulary": vocabulary}
+
+
+def of_labels(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the classes are called, where the config says it."""
+    labels = config.get("labels")
+    return {"labels": [str(one) for one in labels]} if isinstance(labels, Sequence) and not isinstance(labels, str) and labels else {}
