@@ -26,6 +26,8 @@ FRONT = {
     "__main__",
     "testing",
     "_hooks",
+    "_naming",
+    "_failed_run",
     "_subject",
     "_onnx_module",
     "pipeline",

@@ -33,6 +33,8 @@ class Hooks:
         disabled_inputs: Inputs that a deployment has no use for.
         disabled_outputs: Outputs that a deployment has no use for.
         dynamic_axes: Explicit dynamic axes of the model, or ``None``.
+        inputs_by_place: The names of ``input_types`` were made for something else than ``forward`` (another module, another method, a
+            file, a ``forward`` of torch's own, which says ``input``): they may differ from its parameters, and stand for them in order.
     """
 
     forward: Callable[..., Any]
@@ -44,6 +46,7 @@ class Hooks:
     disabled_inputs: frozenset[str] = frozenset()
     disabled_outputs: frozenset[str] = frozenset()
     dynamic_axes: Mapping[str, Any] | None = None
+    inputs_by_place: bool = False
 
 
 def defines(module: object, name: str) -> bool:
@@ -161,6 +164,9 @@ def read_hooks(module: torch.nn.Module, *, input_types: Mapping[str, Any] | None
         disabled_inputs=_names(module, "disabled_deployment_input_names") | _names(inputs, "disabled_deployment_input_names"),
         disabled_outputs=_names(module, "disabled_deployment_output_names") | _names(outputs, "disabled_deployment_output_names"),
         dynamic_axes=dynamic_axes if dynamic_axes is not None else extra.get("dynamic_axes"),
+        inputs_by_place=forward_name == "forward_for_export"
+        or (input_types is None and (inputs is not module or given_inputs is None))
+        or str(getattr(forward, "__module__", "")).startswith("torch."),
     )
 
 
@@ -175,6 +181,7 @@ def _foreign_hooks(
         input_types=input_types if input_types is not None else said.get("input_types", {}),
         output_types=output_types if output_types is not None else said.get("output_types", {}),
         dynamic_axes=said.get("dynamic_axes"),
+        inputs_by_place=True,
     )
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from torchport._failed_run import MADE_FROM_TYPES, failed_run
 from torchport._hooks import Hooks, read_hooks
+from torchport._naming import check_input_names, known_by_name, match_inputs, refuse_nested
 from torchport._options import ExportOptions
-from torchport.errors import HookError, OptionError, PortTypeError, ReferenceRunError, TorchportError
+from torchport.errors import HookError, OptionError, TorchportError
 from torchport.ports import Port, Signature, is_port_like, make_inputs, signature_from_annotations
-from torchport.ports.calling import Arguments, FlatCall, OutputNames, bind_example
+from torchport.ports.calling import FlatCall, OutputNames, bind_example
 from torchport.ports.structure import flat_declarations
 
 if TYPE_CHECKING:
@@ -96,34 +97,8 @@ def _any_rank(tensor: torch.Tensor) -> Port:
     return Port("...", dtype=str(tensor.dtype).removeprefix("torch."))
 
 
-def _match_inputs(
-    arguments: Arguments, tensors: Mapping[str, torch.Tensor], declared: Mapping[str, Any], disabled: frozenset[str]
-) -> tuple[Arguments, dict[str, torch.Tensor]]:
-    """Gives the tensors the names that were declared, by name or, where ``forward`` calls them otherwise, by place."""
-    wanted = {name: value for name, value in declared.items() if name not in disabled}
-    needed = [name for name, value in wanted.items() if not getattr(value, "optional", False)]
-    if set(wanted) <= set(tensors) or (set(needed) <= set(tensors) and set(tensors) <= set(wanted)):
-        return arguments, dict(tensors)
-    names = list(wanted) if len(wanted) == len(tensors) else needed
-    missing = [name for name in wanted if name not in tensors and name in needed]
-    if not missing:
-        return arguments, dict(tensors)
-    if len(names) == len(tensors) and not set(names) & set(tensors):
-        renames = dict(zip(tensors, names, strict=True))
-        return arguments.renamed(renames), {renames[name]: tensor for name, tensor in tensors.items()}
-    near = difflib.get_close_matches(missing[0], tensors, n=1)
-    raise PortTypeError(
-        "input_types declares an input that the example does not hold",
-        where=missing[0],
-        found=", ".join(tensors),
-        expected=", ".join(wanted),
-        hint=f"did you mean {near[0]!r}?" if near else "add it to input_example, or name it in disabled_deployment_input_names",
-    )
-
-
-def _from_types(module: torch.nn.Module, hooks: Hooks) -> Any:
+def _from_types(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, Any]) -> Any:
     """An example made from the declared types; optional inputs are left out."""
-    declared = flat_declarations(hooks.input_types, is_port_like)
     needed = {name: one for name, one in declared.items() if name not in hooks.disabled_inputs and not getattr(one, "optional", False)}
     if not needed:
         raise HookError(
@@ -133,16 +108,7 @@ def _from_types(module: torch.nn.Module, hooks: Hooks) -> Any:
         )
     signature = Signature.of(inputs=needed, outputs={})
     tensors = make_inputs(signature, traced_sizes(signature.symbols), seed=0)
-    return tensors if _known_by_name(hooks.forward, tensors) else tuple(tensors.values())
-
-
-def _known_by_name(forward: Callable[..., Any], names: Iterable[str]) -> bool:
-    """Whether ``forward`` has a parameter for any of the names; if it has for none, the declared order is the order of its parameters."""
-    try:
-        parameters = inspect.signature(forward).parameters
-    except (TypeError, ValueError):
-        return False
-    return any(name in parameters for name in names) or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return tensors if known_by_name(hooks.forward, tensors) else tuple(tensors.values())
 
 
 def axes_of(value: Any) -> dict[int, str] | list[int]:
@@ -197,23 +163,33 @@ def _dynamic(signature: Signature, options: ExportOptions, hooks: Hooks) -> Sign
     return signature.restricted({symbol: ends for symbol, ends in _ends(given).items() if symbol in signature.symbols})
 
 
-def _run(call: FlatCall, tensors: Mapping[str, torch.Tensor], where: str) -> Any:
+def _run(call: FlatCall, tensors: Mapping[str, torch.Tensor]) -> Any:
     import torch
 
     from torchport.prepare import watched
 
     args, kwargs = call.arguments.build({name: tensor.clone() for name, tensor in tensors.items()})
+    with torch.no_grad(), watched():
+        return call.function(*args, **kwargs)
+
+
+def _run_example(call: FlatCall, module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], ports: Signature, origin: str) -> Any:
+    """The model's answer to its example.
+
+    Raises:
+        PortError: It fails, and the example is not what was declared.
+        ReferenceRunError: It fails.
+    """
     try:
-        with torch.no_grad(), watched():
-            return call.function(*args, **kwargs)
+        return _run(call, tensors)
     except TorchportError:
         raise
     except Exception as error:
-        raise ReferenceRunError(
-            f"the model itself fails on {where}: {type(error).__name__}: {error}",
-            found=", ".join(f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in tensors.items()),
-            hint="call the model with this example yourself",
-        ) from error
+        try:
+            ports.resolved(inputs=tensors)
+        except TorchportError as wrong:
+            raise wrong from error
+        raise failed_run(error, module, tensors, ports.inputs, origin) from error
 
 
 def _whole(module: torch.nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -242,6 +218,7 @@ def declare(
     *,
     input_types: Mapping[str, Any] | None = None,
     output_types: Mapping[str, Any] | None = None,
+    by_place: bool = False,
 ) -> Subject:
     """Reads the hooks, binds the example, names the outputs, and resolves the signature.
 
@@ -250,6 +227,7 @@ def declare(
         options: The options of the export.
         input_types: The caller's own input types; they win over the model's.
         output_types: The caller's own output types.
+        by_place: ``input_types`` has the names of a file; they may differ from those of ``forward``'s parameters.
 
     Raises:
         HookError: A hook raised or returned the wrong thing.
@@ -260,21 +238,27 @@ def declare(
     if not hooks.input_types and input_types is None:
         inputs, outputs = signature_from_annotations(hooks.forward)
         hooks = dataclasses.replace(hooks, input_types=inputs, output_types=hooks.output_types or outputs)
+    hooks = dataclasses.replace(hooks, inputs_by_place=hooks.inputs_by_place or by_place)
+    declared = flat_declarations(hooks.input_types, is_port_like)
+    check_input_names(hooks, declared)
     example, where = (
         (options.input_example, "input_example (argument)") if options.input_example is not None else (hooks.example, "input_example")
     )
     if example is None:
-        example, where = _from_types(module, hooks), "an example made from input_types"
-    declared = flat_declarations(hooks.input_types, is_port_like)
+        example, where = _from_types(module, hooks, declared), MADE_FROM_TYPES
     arguments, tensors = bind_example(hooks.forward, example, disabled=hooks.disabled_inputs, hook=where)
-    arguments, tensors = _match_inputs(arguments, tensors, declared, hooks.disabled_inputs)
+    own_names = list(tensors)
+    arguments, tensors = match_inputs(arguments, tensors, declared, hooks)
     tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     probe = FlatCall(_whole(module, hooks.forward), arguments, OutputNames.nothing())
-    answer = _run(probe, tensors, where)
+    ports = Signature.of(inputs={name: declared[name] for name in tensors if declared.get(name) is not None})
+    answer = _run_example(probe, module, tensors, ports, where)
     names = OutputNames.of(answer, declared=list(hooks.output_types), disabled=hooks.disabled_outputs, where=hooks.forward_name)
     call = dataclasses.replace(probe, outputs=names)
     results = names.take(answer)
+    for name in results:
+        refuse_nested(name, hooks.output_types.get(name), "output_types")
     output_declared = flat_declarations(hooks.output_types, is_port_like)
     explicit = set(flat_declarations(_asked_axes(options, hooks) or {}, _is_axes))
     stated = {name: tensor for name, tensor in results.items() if output_declared.get(name) is not None or name in explicit}
@@ -287,6 +271,9 @@ def declare(
     signature = _dynamic(signature, options, hooks).resolved(inputs=tensors, outputs=stated)
 
     notes = [f"{name}={value!r} is a constant of the artifact" for name, value in arguments.constants]
+    if input_types is not None and not by_place:
+        renamed = [f"{own} as {name}" for own, name in zip(own_names, tensors, strict=True) if own != name]
+        notes += [f"inputs are named as input_types says, in their order: {', '.join(renamed)}"] if renamed else []
     notes += [f"output {name} is None in the example: left out" for name in names.missing]
     if not signature.symbols:
         notes.append("every axis is static: nothing declares a dynamic one (input_types or dynamic_axes do)")
@@ -387,8 +374,8 @@ def _without_ones(call: FlatCall, signature: Signature, tensors: dict[str, torch
         return tensors
     try:
         made = make_inputs(signature, {**sizes, **larger}, seed=0, example=tensors)
-        _run(call, made, "the enlarged example")
-    except TorchportError:
+        _run(call, made)
+    except Exception:  # noqa: BLE001 - the caller's own example is what counts
         return tensors
     return {name: made[name] for name in tensors}
 

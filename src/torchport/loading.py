@@ -217,7 +217,7 @@ def verify(
             if set_eval:
                 part.eval()
             inputs, outputs = _types(part, file, metadata, input_types, output_types)
-            subject = declare(part, options, input_types=inputs, output_types=outputs)
+            subject = declare(part, options, input_types=inputs, output_types=outputs, by_place=True)
             reference = reference_of(subject, options)
             witnesses = witnesses_of(subject, reference) if options.power else Witnesses()
             artifact = Artifact(

@@ -40,6 +40,8 @@ _TURN = threading.RLock()
 
 Stage = Callable[[str], None]
 
+_NAMING = "inputs are called as forward's parameters, outputs as output_types says, else output, or output_0, output_1, …"
+
 
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
@@ -209,7 +211,7 @@ def _check_names(unclaimed: set[str], known: set[str], module: torch.nn.Module, 
             f"{argument} names a port that {type(module).__name__} does not have",
             where=name,
             expected=", ".join(sorted(known)),
-            hint=f"did you mean {near[0]!r}?" if near else None,
+            hint=f"did you mean {near[0]!r}?" if near else _NAMING,
         )
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchport.cli._values import read_answer, read_dynamic_axes, read_example, read_keywords, read_port_types
-from torchport.errors import OptionError
+from torchport.errors import OptionError, PortValueError
 
 NAMES = st.text("abcxyz_", min_size=1, max_size=6)
 
@@ -54,6 +54,34 @@ def test_port_types_may_carry_a_dtype():
     assert read_port_types(["x=batch 80", "n=batch,int64"], "--input-type") == {"x": "batch 80", "n": ("batch", "int64")}
     with pytest.raises(OptionError, match="--input-type"):
         read_port_types(["batch 80"], "--input-type")
+
+
+def test_a_comma_within_braces_parts_nothing():
+    read = read_port_types(["x=batch time{min=4,max=9},float32", "y=batch time{min=4,max=9}"], "--input-type")
+    assert read == {"x": ("batch time{min=4,max=9}", "float32"), "y": "batch time{min=4,max=9}"}
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("x=batch 8,float33", "did you mean 'float32'?"),
+        ("x=batch 8,i64", "did you mean 'int64'?"),
+        ("x=batch 8,AudioSignal", None),
+        ("x=batch,8,time", 'axes are parted by spaces: --input-type "x=batch 8 time"'),
+        ("x=batch 8,", "leave the comma out, or name a dtype after it"),
+    ],
+)
+def test_a_dtype_that_is_none_is_told_with_the_nearest(text, hint):
+    with pytest.raises(OptionError, match="unknown element type") as caught:
+        read_port_types([text], "--input-type")
+    assert (caught.value.where, caught.value.found, caught.value.hint) == ("--input-type x", text, hint)
+
+
+def test_a_forgotten_comma_is_told_before_anything_runs():
+    with pytest.raises(PortValueError, match="a dtype stands among the axes") as caught:
+        read_port_types(["x=batch 8 float32"], "--input-type")
+    assert caught.value.where == "--input-type x"
+    assert 'x="batch 8,float32" on the command line' in caught.value.hint
 
 
 def test_arrays_by_name_and_by_place(tmp_path):

@@ -12,6 +12,9 @@ import yaml
 
 from torchport._options import ExportOptions
 from torchport.errors import OptionError
+from torchport.ports.dtypes import DTYPES, known_dtype, like_a_dtype, nearest_dtypes
+from torchport.ports.element import is_an_elements_name
+from torchport.ports.text import parse_axes
 
 __all__ = ["EXAMPLE_SUFFIXES", "read_answer", "read_dynamic_axes", "read_example", "read_keywords", "read_port_types"]
 
@@ -91,16 +94,45 @@ def read_port_types(texts: Sequence[str], option: str) -> dict[str, Any] | None:
         {'mel': 'batch 80 time', 'lengths': ('batch', 'int64')}
 
     Raises:
-        OptionError: A text is no ``name=axes``.
+        OptionError: A text is no ``name=axes``, or the dtype is none.
+        PortValueError: The axes cannot be read.
     """
     types: dict[str, Any] = {}
     for text in texts:
         name, value = _pair(text, option, '"mel=batch 80 time"')
         if name in types:
             raise OptionError("a port was declared twice", where=f"{option} {name}", found=text, expected="one declaration a port")
-        axes, comma, dtype = value.partition(",")
-        types[name] = (axes.strip(), dtype.strip()) if comma else axes.strip()
+        axes, comma, dtype = _parted(value)
+        parse_axes(axes, where=f"{option} {name}")
+        if comma and known_dtype(dtype) is None:
+            raise _no_dtype(text, option, name, axes, dtype)
+        types[name] = (axes, dtype) if comma else axes
     return types or None
+
+
+def _parted(value: str) -> tuple[str, str, str]:
+    """Axes, comma, dtype; commas within braces (``time{min=4,max=9}``) part nothing."""
+    axes, comma, dtype = value.partition(",")
+    while comma and axes.count("{") > axes.count("}"):
+        more, comma, dtype = dtype.partition(",")
+        axes = f"{axes},{more}"
+    return axes.strip(), comma, dtype.strip()
+
+
+def _no_dtype(text: str, option: str, name: str, axes: str, dtype: str) -> OptionError:
+    if like_a_dtype(dtype) or is_an_elements_name(dtype):
+        near = nearest_dtypes(dtype)
+        hint = f"did you mean {near}?" if near else None
+    else:
+        words = " ".join([axes, *dtype.replace(",", " ").split()])
+        hint = f'axes are parted by spaces: {option} "{name}={words}"' if dtype else "leave the comma out, or name a dtype after it"
+    return OptionError(
+        f"unknown element type {dtype!r}",
+        where=f"{option} {name}",
+        found=text,
+        expected=f"{name}=axes,dtype; dtypes are {', '.join(DTYPES)}",
+        hint=hint,
+    )
 
 
 def _pair(text: str, option: str, example: str) -> tuple[str, str]:

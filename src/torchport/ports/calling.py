@@ -15,7 +15,7 @@ from torchport.ports.structure import Constant, Group, Leaf, Structure, flatten,
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Arguments", "FlatCall", "OutputNames", "bind_example"]
+__all__ = ["Arguments", "FlatCall", "OutputNames", "bind_example", "called"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def bind_example(
         bound = parameters.bind(*args, **kwargs)
     except TypeError as error:
         raise PortTypeError(
-            f"the example does not fit {_called(forward)}",
+            f"the example does not fit {called(forward)}",
             where=hook,
             found=f"{len(args)} positional, by name: {', '.join(kwargs) or 'none'} ({error})",
             expected=f"{getattr(forward, '__name__', 'forward')}{parameters}",
@@ -132,7 +132,8 @@ def bind_example(
     return Arguments(tuple(pieces), tuple(named), tuple(constants)), tensors
 
 
-def _called(forward: Callable[..., Any]) -> str:
+def called(forward: Callable[..., Any]) -> str:
+    """A method in words: ``Tagger.forward``."""
     owner = getattr(forward, "__self__", None)
     name = getattr(forward, "__name__", "forward")
     return f"{type(owner).__name__}.{name}" if owner is not None else name

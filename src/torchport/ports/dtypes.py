@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torchport.errors import PortTypeError
 
-__all__ = ["DTYPES", "DType", "DTypeKind", "dtype_of", "known_dtype"]
+__all__ = ["DTYPES", "DType", "DTypeKind", "dtype_of", "is_a_dtypes_name", "known_dtype", "like_a_dtype", "nearest_dtypes"]
+
+_NEAR = 0.6
+"""The least likeness of a name that is worth suggesting."""
 
 DTypeKind = Literal["float", "int", "uint", "bool", "complex", "string"]
 
@@ -140,5 +145,46 @@ def dtype_of(found: object) -> DType:
     """
     dtype = known_dtype(found)
     if dtype is None:
-        raise PortTypeError("unknown dtype", found=repr(found), expected=", ".join(DTYPES))
+        near = nearest_dtypes(found) if isinstance(found, str) else None
+        raise PortTypeError("unknown dtype", found=repr(found), expected=", ".join(DTYPES), hint=near and f"did you mean {near}?")
     return dtype
+
+
+_FAMILY = re.compile(r"(type_)?(b?float|bf|fp|u?int|complex)_?\d+\w*\Z")
+"""What can only be meant as a dtype: a family's name and a number."""
+
+_WORDS = frozenset({"bool", "float", "int"})
+"""Names of dtypes without a number that nobody gives to an axis, as one may ``char`` or ``object``."""
+
+
+def is_a_dtypes_name(text: str) -> bool:
+    """Whether a name can only be meant as a dtype, known or not: ``float32``, ``float33``, ``TYPE_FP16``; not ``char``.
+
+    Example:
+        >>> [name for name in ("float32", "int46", "bool", "time", "char", "points") if is_a_dtypes_name(name)]
+        ['float32', 'int46', 'bool']
+    """
+    return text.lower() in _WORDS or _FAMILY.match(text.lower()) is not None
+
+
+def like_a_dtype(text: str) -> bool:
+    """Whether a word where a dtype may stand is meant as one: also with a slip in it, ``flaot32``."""
+    word = text.strip().removeprefix("torch.").lower()
+    if is_a_dtypes_name(word) or re.fullmatch(r"[fiu]\d+", word):
+        return True
+    return bool(difflib.get_close_matches(word, [*DTYPES, "float", "double", "half", "long"], n=1, cutoff=0.8))
+
+
+def nearest_dtypes(text: str) -> str | None:
+    """The dtypes whose names come closest, in words; ``None`` where none does.
+
+    Example:
+        >>> nearest_dtypes("float33"), nearest_dtypes("time")
+        ("'float32'", None)
+    """
+    word = text.strip().removeprefix("torch.").lower()
+    names = {**{name: name for name in DTYPES}, **_ALIASES}
+    scores = {name: difflib.SequenceMatcher(None, word, name).ratio() for name in names}
+    best = max(scores.values())
+    near = dict.fromkeys(names[name] for name, score in scores.items() if score == best and best >= _NEAR)
+    return " or ".join(repr(name) for name in near) or None

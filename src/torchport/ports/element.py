@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
+import re
 from typing import Any, ClassVar
 
 from torchport.errors import PortTypeError
 from torchport.ports.dtypes import DTypeKind
 
-__all__ = ["ElementComparison", "ElementType", "element_named"]
+__all__ = ["ElementComparison", "ElementType", "element_named", "is_an_elements_name"]
 
 
 class ElementComparison(enum.Enum):
@@ -96,6 +97,12 @@ class ElementType:
 
 
 _KNOWN["ElementType"] = ElementType
+
+
+def is_an_elements_name(name: str) -> bool:
+    """Whether a name can only be meant as an element type of torchport's: ``AudioSignal``; not ``Length``, which an axis may be called."""
+    found = _KNOWN.get(name)
+    return found is not None and found.__module__.startswith("torchport.ports.") and re.search("[a-z][A-Z]", name) is not None
 
 
 def element_named(name: str, parameters: dict[str, Any] | None = None) -> ElementType:

@@ -95,7 +95,13 @@ def _request(
 
     if port.axes is None:
         if example is None:
-            raise PortError("an example of a port of unknown rank", where=name, hint="declare its axes, or give an input_example")
+            raise PortError(
+                "an example of a port of unknown rank: its type says nothing of its axes",
+                where=name,
+                found="no axes, so any rank",
+                expected='axes, like "batch 80 time"',
+                hint="declare its axes, or give an input_example that shows them",
+            )
         shape = tuple(example.shape)
     else:
         shape = tuple(_size(signature, name, index, sizes, example) for index in range(len(port.axes)))

@@ -18,12 +18,14 @@ are refused, because a graph has one rank.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torchport.errors import PortValueError
 from torchport.ports.axis import Axis, AxisKind, kind_of_name
+from torchport.ports.dtypes import is_a_dtypes_name, known_dtype, nearest_dtypes
+from torchport.ports.element import is_an_elements_name
 
 __all__ = ["format_axes", "parse_axes"]
 
@@ -52,11 +54,34 @@ def parse_axes(text: str, *, where: str | None = None) -> tuple[Axis, ...] | Non
     tokens = text.split()
     if tokens == ["..."]:
         return None
+    for token in tokens:
+        _refuse_other_names(token, tokens, text, where)
     return tuple(_axis(token, text, where) for token in tokens)
 
 
 def _refuse(message: str, token: str, text: str, where: str | None, hint: str) -> PortValueError:
-    return PortValueError(message, where=where or repr(text), found=repr(token), expected='axes like "batch 80 time"', hint=hint)
+    found = repr(token) if token == text.strip() else f"{token!r} in {text.strip()!r}"
+    return PortValueError(message, where=where, found=found, expected='axes like "batch 80 time"', hint=hint)
+
+
+def _called(where: str | None) -> str:
+    """The port's own name: the last word of where it is declared."""
+    return where.split()[-1] if where else "x"
+
+
+def _refuse_other_names(token: str, tokens: Sequence[str], text: str, where: str | None) -> None:
+    """A dtype or an element type among the axes: a comma was forgotten, and it would become an axis of that name."""
+    axes = " ".join(one for one in tokens if one != token)
+    if is_a_dtypes_name(token):
+        dtype = known_dtype(token)
+        written = token if dtype is None else dtype.name
+        near = nearest_dtypes(token) if dtype is None else None
+        hint = f'the dtype stands after the axes: ("{axes}", "{written}"), or {_called(where)}="{axes},{written}" on the command line'
+        what = "a dtype stands among the axes" if dtype is not None else "an unknown dtype stands among the axes"
+        raise _refuse(what, token, text, where, f"did you mean {near}? {hint}" if near else hint)
+    if is_an_elements_name(token):
+        hint = f'Port("{axes}", element=torchport.types.{token}())'
+        raise _refuse("an element type stands among the axes", token, text, where, hint)
 
 
 def _axis(token: str, text: str, where: str | None) -> Axis:

@@ -1,0 +1,187 @@
+"""What a user declared wrongly is told where it stands, what was found, and what to write instead."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+import torchport
+from torchport import Exportable, NeuralType, Port
+from torchport.errors import OptionError, PortError, PortTypeError, PortValueError, ReferenceRunError, TorchportError
+from torchport.types import AudioSignal, SpectrogramType
+
+
+class Scaled(nn.Module):
+    """One needed input, and one that a second port would fill by mistake."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(8, 4))
+
+    def forward(self, x, scale=None):
+        return self.encoder(x)
+
+
+class Convolved(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(8, 4, 3, padding=1)
+
+    def forward(self, mel):
+        return self.conv(mel)
+
+
+class Masked(nn.Module):
+    def forward(self, tokens, lengths):
+        return tokens * lengths[:, None]
+
+
+def refused(module, folder, kind=TorchportError, name="m.onnx", **arguments):
+    with pytest.raises(kind) as caught:
+        torchport.export(module, folder / name, **arguments)
+    assert not list(folder.iterdir())
+    return caught.value
+
+
+@pytest.mark.parametrize("example", [None, torch.randn(3, 8)], ids=["made", "given"])
+@pytest.mark.parametrize("argument", ["input_types", "output_types"])
+@pytest.mark.parametrize(("word", "near"), [("float33", "'float32'"), ("flaot32", "'float32'"), ("int46", "'int64'"), ("i64", "'int64'")])
+def test_a_misspelt_dtype_is_no_second_port(tmp_path, example, argument, word, near):
+    types = {"input_types": {"x": "batch 8"}, argument: {"x" if argument == "input_types" else "y": ("batch 8", word)}}
+    error = refused(Scaled(), tmp_path, PortTypeError, input_example=example, **types)
+    assert error.message == f"unknown element type {word!r}"
+    assert error.where == ("x" if argument == "input_types" else "y")
+    assert near in error.hint
+
+
+def test_types_of_two_tensors_stay_types_of_two_tensors(tmp_path):
+    class Summed(nn.Module):
+        def forward(self, cache):
+            return cache[0] + cache[1]
+
+    result = torchport.export(
+        Summed(), tmp_path / "m.onnx", input_types={"cache": ("batch 4", "batch 4")}, input_example=(((torch.randn(3, 4),) * 2),)
+    )
+    assert list(result.signature.inputs) == ["cache_0", "cache_1"]
+
+
+@pytest.mark.parametrize(
+    ("element", "hint"), [(AudioSignal(), "AudioSignal()"), (AudioSignal, "AudioSignal()"), ("SpectrogramType", "SpectrogramType()")]
+)
+def test_an_element_type_in_place_of_a_dtype_is_shown_its_place(tmp_path, element, hint):
+    error = refused(Scaled(), tmp_path, PortTypeError, input_types={"x": ("batch 8", element)})
+    assert error.where == "x"
+    assert f'Port("batch 8", element=torchport.types.{hint})' in error.hint
+
+
+@pytest.mark.parametrize(("word", "written"), [("float32", "float32"), ("FP32", "float32"), ("float33", "float33"), ("bool", "bool")])
+def test_a_dtype_among_the_axes_is_a_forgotten_comma(tmp_path, word, written):
+    error = refused(Scaled(), tmp_path, PortValueError, input_types={"x": f"batch 8 {word}"})
+    assert "among the axes" in error.message
+    assert error.where == "x"
+    assert error.found == f"'{word}' in 'batch 8 {word}'"
+    assert f'("batch 8", "{written}")' in error.hint
+    assert f'x="batch 8,{written}" on the command line' in error.hint
+
+
+def test_an_element_type_among_the_axes_is_no_axis(tmp_path):
+    error = refused(Scaled(), tmp_path, PortValueError, input_types={"x": "batch 8 AudioSignal"})
+    assert "element=torchport.types.AudioSignal()" in error.hint
+
+
+@pytest.mark.parametrize("axis", ["char", "object", "points", "float_frames", "Length", "half", "f0", "int_part"])
+def test_an_axis_may_be_called_almost_as_a_dtype(axis):
+    assert Port(f"batch {axis}").shape == ("batch", axis)
+
+
+@pytest.mark.parametrize("example", [None, torch.randn(3, 8)], ids=["made", "given"])
+@pytest.mark.parametrize(("name", "near"), [("X", "'x'"), ("scael", "'scale'"), ("features", None)])
+def test_a_declared_input_that_forward_does_not_have_is_refused(tmp_path, example, name, near):
+    error = refused(Scaled(), tmp_path, PortError, input_types={name: "batch 8"}, input_example=example)
+    assert "Scaled.forward does not have" in error.message
+    assert error.where == f"input_types[{name!r}]"
+    assert error.expected == "parameters of Scaled.forward(x, scale)"
+    assert near is None or f"did you mean {near}?" in error.hint
+    assert "forward_for_export" in error.hint
+
+
+def test_a_slip_in_one_of_two_names_is_told_with_the_parameter_that_is_left(tmp_path):
+    error = refused(Masked(), tmp_path, PortError, input_types={"tokens": "batch 4", "lenghts": ("batch", "int64")})
+    assert "did you mean 'lengths'?" in error.hint
+
+
+def test_a_models_own_types_are_held_to_its_parameters_too(tmp_path):
+    class Slipped(Scaled, Exportable):
+        input_types = {"xs": "batch 8"}
+
+    error = refused(Slipped(), tmp_path, PortError)
+    assert "did you mean 'x'?" in error.hint
+
+
+def test_names_that_were_made_for_something_else_are_matched_by_place(tmp_path):
+    class Any(nn.Module):
+        def forward(self, *parts):
+            return parts[0] + parts[1]
+
+    class ForExport(Scaled):
+        def forward_for_export(self, features):
+            return self(features)
+
+    result = torchport.export(Any(), tmp_path / "any.onnx", input_types={"left": "batch 4", "right": "batch 4"})
+    assert list(result.signature.inputs) == ["left", "right"]
+    result = torchport.export(ForExport(), tmp_path / "export.onnx", input_types={"audio": "batch 8"})
+    assert list(result.signature.inputs) == ["audio"]
+    assert "inputs are named as input_types says, in their order: features as audio" in result.notes
+    result = torchport.export(nn.Sequential(nn.Linear(8, 4)), tmp_path / "torch.onnx", input_types={"mel": "batch 8"})
+    assert list(result.signature.inputs) == ["mel"]
+
+
+@pytest.mark.parametrize("types", [("batch", "channel"), ["batch", 8], {"0": "batch", "1": "8"}])
+@pytest.mark.parametrize("argument", ["input_types", "output_types"])
+def test_axes_in_a_tuple_are_not_several_tensors(tmp_path, types, argument):
+    name = "x" if argument == "input_types" else "y"
+    error = refused(Scaled(), tmp_path, PortTypeError, input_example=torch.randn(3, 8), **{argument: {name: types}})
+    assert error.message == f"{argument} declares 2 tensors where there is one"
+    assert error.where == f"{argument}[{name!r}]"
+    assert re.search('"batch (channel|8)"', error.hint)
+
+
+def test_a_wrong_channel_count_names_the_port_and_the_module(tmp_path):
+    error = refused(Convolved(), tmp_path, ReferenceRunError, input_types={"mel": "batch 80 time"})
+    assert "to have 8 channels, but got 80" in error.message
+    assert error.where.startswith("conv = Conv1d(8, 4, kernel_size=(3,)")
+    assert "which was given (3, 80, 37), at " in error.where
+    assert error.where.endswith(f"test_messages.py:{Convolved.forward.__code__.co_firstlineno + 1}")
+    assert error.found == "mel (3, 80, 37) torch.float32, declared 'batch 80 time'"
+    assert error.hint.startswith("mel declares 80 on axis 1; ")
+
+
+def test_a_size_that_the_model_fixes_and_the_port_does_not_is_told(tmp_path):
+    error = refused(Scaled(), tmp_path, ReferenceRunError, input_types={"x": NeuralType(("B", "T"), SpectrogramType())})
+    assert error.where.startswith("encoder.0 = Linear(in_features=8")
+    assert error.hint.startswith("x declares axis 1 (`x_time`) to vary, and 37 was tried: a size that never varies is a number")
+
+
+def test_a_wrong_rank_shows_what_was_declared(tmp_path):
+    error = refused(Convolved(), tmp_path, ReferenceRunError, input_types={"mel": "batch 1 8 time"})
+    assert "declared 'batch 1 8 time'" in error.found
+    assert "declare the axes that the model takes" in error.hint
+
+
+def test_an_example_that_is_not_what_was_declared_is_told_before_what_the_model_says(tmp_path):
+    error = refused(Convolved(), tmp_path, PortValueError, input_types={"mel": "batch 8 time"}, input_example=torch.randn(2, 9, 5))
+    assert error.where == "mel, axis 1"
+    assert (error.found, error.expected) == (9, "8")
+
+
+def test_dynamic_axes_of_no_port_say_how_ports_are_called(tmp_path):
+    error = refused(Scaled(), tmp_path, OptionError, input_example=torch.randn(2, 8), dynamic_axes={"scores": {0: "batch"}})
+    assert error.where == "scores"
+    assert "output_types" in error.hint
+
+
+def test_a_type_that_says_nothing_asks_for_axes_or_an_example(tmp_path):
+    error = refused(Scaled(), tmp_path, PortError, input_types={"x": None})
+    assert "says nothing of its axes" in error.message
+    assert "input_example" in error.hint
