@@ -27,6 +27,7 @@ FRONT = {
     "testing",
     "_hooks",
     "_naming",
+    "_outcome",
     "_failed_run",
     "_subject",
     "_onnx_module",

@@ -97,6 +97,8 @@ class TorchportError(Exception):
     stage: str = "torchport"
     exit_code: int = 1
     """The exit code of the command line for this error."""
+    also_tried: tuple[str, ...] = ()
+    """What else was tried and failed, each with its reason, in words."""
 
     def __init__(
         self,
@@ -124,6 +126,7 @@ class TorchportError(Exception):
                 lines.append(f"  {label}: {value}")
         if self.hint:
             lines.append(f"  try: {self.hint}")
+        lines += [f"  also tried {one}" for one in self.also_tried]
         return "\n".join(lines)
 
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import call_hook, defines, read_metadata, read_subnets
 from torchport._options import ExportOptions, read_options, signature_of_export
+from torchport._outcome import formats_that_decide, other_formats, worst
 from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of, witnesses_of
 from torchport._version import __version__
-from torchport.capture import Captured, Failure, advice_on, asked_opset, is_only_a_check, strategies
-from torchport.emit import Artifact, Format, Staging, commit_all, format_for, formats, keep_rejected, staging, write_debug_map
+from torchport.capture import Captured, Failure, advice_on, advice_on_decision, asked_opset, is_only_a_check, strategies
+from torchport.emit import Artifact, Format, Staging, commit_all, format_for, keep_rejected, staging, write_debug_map
 from torchport.errors import CaptureError, FrozenDecisionError, OptionError, ProofError, TorchportError
 from torchport.integrations import integration_for
 from torchport.metadata import KEY, as_document, format_metadata
@@ -362,10 +363,10 @@ def _first_proved(
             done("proved" if options.verify else "unproved")
             return artifact, proof if options.verify else None, tuple(attempts), told
         shutil.rmtree(folder)
-    worst = _worst(errors, attempts)
+    chosen = worst(errors, attempts)
     if options.reproduction is not None and reproduction is not None:
-        worst.add_note(write_reproduction(reproduction, Path(options.reproduction)))
-    raise worst
+        chosen.add_note(write_reproduction(reproduction, Path(options.reproduction)))
+    raise chosen
 
 
 def _attempt(
@@ -381,23 +382,18 @@ def _attempt(
         raise CaptureError(
             f"{strategy} cannot capture the model: {captured.reason}",
             where=_class_name(prepared.module),
-            hint=advice_on(prepared.module, strategy, _other_formats(format)),
+            hint=advice_on(captured, prepared.module, other_formats(format), formats_that_decide(format)),
         ) from captured.error
     decisive = next((one for one in captured.evidence if one.decisive), None)
     if decisive is not None:
         raise FrozenDecisionError(
             f"{strategy} would freeze a decision that depends on values: {decisive.message}",
             where=f"{decisive.file}:{decisive.line}" if decisive.file else _class_name(prepared.module),
-            hint="write the decision with torch.where, or with torch.cond for torch.export",
+            hint=advice_on_decision(formats_that_decide(format)),
         )
     with watch.stage("emit", format.name):
         artifact = format.write(captured, folder, options.output.stem, options, _metadata(prepared, captured))
     return artifact, tuple(_decided_by_size(captured, reference))
-
-
-def _other_formats(format: Format) -> str:
-    """The extensions of formats that have strategies which this one does not have, in words."""
-    return " or ".join(one.suffixes[0] for one in formats.values() if set(one.strategies) - set(format.strategies))
 
 
 def _decided_by_size(captured: Captured, reference: Reference) -> Iterator[str]:
@@ -439,17 +435,3 @@ def _weight_feeds(module: torch.nn.Module, options: ExportOptions) -> dict[str, 
         return {}
     tensors = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
-
-
-def _worst(errors: list[TorchportError], attempts: list[Attempt]) -> TorchportError:
-    """The error to raise when no strategy proved: a failed proof says most, then the exporter's evidence, then what went wrong first."""
-    ranked = [error for kind in (ProofError, FrozenDecisionError, TorchportError) for error in errors if isinstance(error, kind)]
-    chosen = ranked[0]
-    others = [
-        f"{attempt.strategy}: {attempt.outcome}: {attempt.reason}"
-        for attempt, error in zip(attempts, errors, strict=True)
-        if error is not chosen
-    ]
-    if others:
-        chosen.add_note("also tried " + "; ".join(others))
-    return chosen

@@ -67,13 +67,43 @@ def test_a_recurrent_layer_that_torch_export_does_not_take_names_the_formats_tha
     assert caught.value.hint.endswith("write .onnx or .ts")
 
 
+class Measured(nn.Module):
+    def forward(self, x):
+        return x * float(x.sum())
+
+
+class Deciding(nn.Module):
+    def forward(self, x):
+        if x.sum() > 0:
+            return x * 2
+        return x - 1
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+@pytest.mark.parametrize("model", [Measured(), Deciding()], ids=["a number", "a decision"])
+def test_what_python_decides_by_values_is_told_of_the_format_that_keeps_it(tmp_path, model, suffix):
+    with pytest.raises(CaptureError) as caught:
+        torchport.export(model, tmp_path / f"m.{suffix}", input_types=TYPES)
+    assert "torch.where" in caught.value.hint
+    assert "torch.cond" in caught.value.hint
+    assert "write .ts: scripting keeps" in caught.value.hint
+    assert torchport.export(model, tmp_path / "m.ts", input_types=TYPES).proof.ok
+
+
+def test_the_format_that_was_asked_for_is_not_the_way_out(tmp_path):
+    with pytest.raises(CaptureError) as caught:
+        torchport.export(Deciding(), tmp_path / "m.ts", input_types=TYPES, strategy="trace")
+    assert "torch.where" in caught.value.hint
+    assert "write" not in caught.value.hint
+
+
 def test_other_models_are_told_of_the_other_formats(tmp_path):
-    class Measured(nn.Module):
+    class Keyed(nn.Module):
         def forward(self, x):
-            return x * float(x.sum())
+            return x * sum(range(len(str(x.detach().numpy().shape))))
 
     with pytest.raises(CaptureError) as caught:
-        torchport.export(Measured(), tmp_path / "m.pt2", input_types=TYPES)
+        torchport.export(Keyed(), tmp_path / "m.pt2", input_types=TYPES)
     assert caught.value.hint == "a file of another kind is captured in other ways: .onnx or .ts"
 
 

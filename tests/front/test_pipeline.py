@@ -165,6 +165,21 @@ def test_a_branch_on_a_value_is_refused_with_its_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_failed_proof_says_in_python_too_what_else_was_tried(tmp_path):
+    class Ranked(nn.Module):
+        """Traced, the values become a list; torch.export fixes the size."""
+
+        def forward(self, x):
+            return x.sum(1) / len(x[0].tolist())
+
+    with pytest.raises(ProofError) as caught:
+        torchport.export(Ranked(), tmp_path / "m.onnx", input_types={"x": "batch time"})
+    last = str(caught.value).splitlines()[-1]
+    assert last.startswith("  also tried trace: refused: ")
+    assert len(last) < 400
+    assert not getattr(caught.value, "__notes__", None)
+
+
 def test_a_rejected_artifact_is_kept_when_asked(tmp_path):
     class Wrong(nn.Module, Exportable):
         input_types = {"x": "batch time"}

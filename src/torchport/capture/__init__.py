@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from torchport._options import ExportOptions
-from torchport.capture._advice import advice_on
-from torchport.capture._base import CaptureRefusal, Program, Strategy, strategies
+from torchport.capture._advice import advice_on, advice_on_decision
+from torchport.capture._base import CaptureRefusal, Program, Strategy, keeps_decisions, strategies
 from torchport.capture._evidence import Witness, is_only_a_check
 from torchport.capture._opset import asked_opset
 from torchport.capture._records import Captured, Evidence, Failure, Form
@@ -21,7 +21,9 @@ __all__ = [
     "Failure",
     "Form",
     "advice_on",
+    "advice_on_decision",
     "is_only_a_check",
+    "keeps_decisions",
     # writing one
     "CaptureRefusal",
     "Program",

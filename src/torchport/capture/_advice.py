@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["advice_on", "compiled_part"]
+from torchport.capture._records import Failure
+
+__all__ = ["advice_on", "advice_on_decision", "compiled_part"]
 
 
 def compiled_part(module: nn.Module) -> str | None:
@@ -16,19 +18,32 @@ def compiled_part(module: nn.Module) -> str | None:
     return None
 
 
-def advice_on(module: nn.Module, strategy: str, others: str) -> str | None:
-    """What to try after ``strategy`` failed.
+def advice_on(failure: Failure, module: nn.Module, others: str, keeping: str) -> str | None:
+    """What to try after a strategy failed.
 
     Args:
+        failure: What it failed with.
         module: The model.
-        strategy: The strategy's name.
         others: The extensions of formats that are captured in other ways, in words; empty where there are none.
+        keeping: Those of formats that keep what Python decides by values.
     """
     if compiled_part(module) is not None:
         return "export the Python module that it was compiled from, or write a TorchScript file (.ts)"
     recurrent = [(path, part) for path, part in module.named_modules() if isinstance(part, nn.RNNBase)]
-    if strategy == "torch_export" and recurrent and others:
+    if failure.strategy == "torch_export" and recurrent and others:
         path, part = recurrent[0]
         limits = "fixes its steps at those of the example, and does not follow packed sequences"
         return f"torch.export looks into nn.{type(part).__name__}{f' `{path}`' if path else ''}, {limits}: write {others}"
+    if any(one.__name__ == "GuardOnDataDependentSymNode" for one in type(failure.error).__mro__):  # torch gives it no public name
+        return advice_on_decision(keeping)
     return f"a file of another kind is captured in other ways: {others}" if others else None
+
+
+def advice_on_decision(keeping: str) -> str:
+    """What to try where Python decides by values, or takes a number from them.
+
+    Args:
+        keeping: The extensions of other formats that keep such decisions, in words; empty where there are none.
+    """
+    said = "keep the value a tensor: a decision is torch.where, or torch.cond for torch.export"
+    return f"{said}; or write {keeping}: scripting keeps what Python decides by values" if keeping else said

@@ -51,6 +51,8 @@ class Strategy(abc.ABC):
 
     name: ClassVar[str]
     forms: ClassVar[frozenset[Form]]
+    keeps_decisions: ClassVar[bool] = False
+    """Whether an ``if`` or a loop that depends on values stays one in what is captured."""
 
     @final
     def capture(self, prepared: Prepared, form: Form, options: ExportOptions) -> Captured | Failure:
@@ -113,6 +115,11 @@ def _safe_kernels() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def keeps_decisions(name: str) -> bool:
+    """Whether the strategy of that name keeps what Python decides by values."""
+    return strategies[name].keeps_decisions
 
 
 strategies: Registry[Strategy] = Registry("strategy", group="torchport.strategies")

@@ -26,6 +26,7 @@ class Script(Strategy):
 
     name: ClassVar[str] = "script"
     forms: ClassVar[frozenset[Form]] = frozenset({"script"})
+    keeps_decisions: ClassVar[bool] = True
 
     def _capture(self, prepared: Prepared, form: Form, options: ExportOptions, witness: Witness) -> Program:
         with _native(prepared):

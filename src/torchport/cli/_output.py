@@ -141,7 +141,7 @@ def _error_record(error: TorchportError) -> dict[str, Any]:
         "stage": error.stage,
         "message": error.message,
         **text,
-        "notes": list(getattr(error, "__notes__", ())),
+        "notes": [*(f"also tried {one}" for one in error.also_tried), *getattr(error, "__notes__", ())],
     }
     proof = getattr(error, "proof", None)
     return record if proof is None else {**record, "proof": proof.to_dict()}

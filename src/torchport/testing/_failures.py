@@ -50,6 +50,7 @@ class FormatFailure:
         sizes = ", ".join(f"{name}={size}" for name, size in (self.sizes or {}).items()) or "no axis is dynamic"
         lines = [f"{about}: {error.stage}: {error.message}", f"  smallest failing sizes: {sizes}"]
         lines.extend(f"    {line}" for line in self.smallest.table().splitlines())
+        lines.extend(f"  also tried {one}" for one in error.also_tried)
         return "\n".join([*lines, *notes])
 
 

@@ -12,7 +12,7 @@ from torchport.verification._records import Finding
 from torchport.verification.runtimes import PortInFile
 from torchport.verification.skeleton import read_skeleton
 
-__all__ = ["check_ports", "onnx_ports"]
+__all__ = ["answers_to", "check_ports", "onnx_ports"]
 
 _DTYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.DOUBLE: "float64", onnx.TensorProto.FLOAT16: "float16",
@@ -66,11 +66,30 @@ def check_ports(
         names = [port.name for port in found if port.name not in (extra or {})]
         wanted = [name for name in declared if name in names or name not in unused]
         if names != wanted:
-            findings.append(Finding("names", "", {}, f"{direction}s {', '.join(wanted)}", ", ".join(names) or "none"))
+            said = f"{direction}s {', '.join(wanted)}"
+            findings.append(Finding("names", "", {}, said, ", ".join(names) or "none", cause=_renamed(direction, wanted, names)))
         for port in found:
             if port.name in declared:
                 findings.extend(_check_port(port, declared[port.name], traced or {}))
     return findings
+
+
+def _renamed(direction: str, wanted: Sequence[str], names: Sequence[str]) -> str:
+    """What became of declared names that the file does not have; empty where it has them all."""
+    gone, others = [name for name in wanted if name not in names], [name for name in names if name not in wanted]
+    if not gone:
+        return ""
+    if len(gone) != len(others):
+        unused = "; exporters drop what the model does not use: disabled_deployment_input_names names it" if direction == "input" else ""
+        return f"the file has no {direction} {', '.join(gone)}{unused}"
+    pairs = ", ".join(f"{name} is {other} there" for name, other in zip(gone, others, strict=True))
+    return f"the file has other names of {direction}s: {pairs}; declare {direction}_types under the file's names, or export the model again"
+
+
+def answers_to(inputs: Sequence[PortInFile], outputs: Sequence[PortInFile], signature: Signature, *, unused: Sequence[str] = ()) -> bool:
+    """Whether the file has every declared name, so that it can be asked at all."""
+    given, answered = {port.name for port in inputs}, {port.name for port in outputs}
+    return given >= set(signature.inputs) - set(unused) and answered >= set(signature.outputs)
 
 
 def _check_port(found: PortInFile, declared: Port, traced: Mapping[str, int]) -> list[Finding]:

@@ -105,6 +105,8 @@ class Proof:
             return f"{self.artifact} equals the model in {self.runtime} at {len(self.cases)} sizes; {worst}"
         if not self.cases and all(finding.kind == "runtime" for finding in self.findings):
             return f"{self.artifact} cannot be opened by {self.runtime}: {self.findings[0].got}"
+        if not self.cases and all(finding.kind == "names" for finding in self.findings):
+            return f"{self.artifact} has other ports than the model"
         failed = sum(bool(case.findings) for case in self.cases)
         counts = f"{len(self.findings)} findings, {failed} of {len(self.cases)} cases"
         return f"{self.artifact} is not equal to the model in {self.runtime}: {counts}"
@@ -123,7 +125,7 @@ class Proof:
             self.summary(),
             where=first.port or self.artifact,
             found="\n" + "\n".join(f"    {line}" for line in self._rows().splitlines()),
-            hint=f"look at this first: {cause}" if cause else "another strategy may capture it right",
+            hint=(f"look at this first: {cause}" if self.cases else cause) if cause else "another strategy may capture it right",
         )
         error.proof = self
         raise error
