@@ -21,7 +21,20 @@ BASE = {
     "_options",
     "_version",
 }
-ROOMS = ["metadata", "ports", "prepare", "capture", "emit", "verification", "contract", "check", "packaging", "models", "integrations"]
+ROOMS = [
+    "metadata",
+    "ports",
+    "prepare",
+    "capture",
+    "emit",
+    "verification",
+    "contract",
+    "check",
+    "runtime",
+    "packaging",
+    "models",
+    "integrations",
+]
 FRONT = {
     "__main__",
     "testing",

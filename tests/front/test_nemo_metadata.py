@@ -101,12 +101,19 @@ def test_a_streaming_encoder_says_how_its_chunks_are_cut_and_what_its_caches_hol
     encoder = likes.Encoder()
     encoder.export_cache_support = True
     (said,) = stated(encoder, tmp_path)
-    assert said["streaming"] == {"chunk": [6, 8], "shift": [8, 8], "before": [0, 3], "dropped": 1, "valid": 4}
+    assert said["streaming"] == {"chunk": 8, "shift": 8, "before": 3, "dropped": 1, "valid": 4}
     assert [(state["input"], state["shape"], state["fill"]) for state in said["states"]] == [
         ("cache_last_channel", ["batch", 1, 4, 8], 0),
         ("cache_last_time", ["batch", 1, 8, 2], 0),
         ("cache_last_channel_len", ["batch"], 0),
     ]
+
+
+def test_a_streaming_encoder_that_drops_nothing_is_made_for_the_first_chunk(tmp_path):
+    encoder = likes.Encoder()
+    encoder.export_cache_support, encoder.streaming_cfg.drop_extra_pre_encoded = True, 0
+    (said,) = stated(encoder, tmp_path)
+    assert said["streaming"] == {"chunk": 6, "shift": 8, "before": 0, "dropped": 0, "valid": 4}
 
 
 def test_a_reduction_inside_the_encoder_counts(tmp_path):

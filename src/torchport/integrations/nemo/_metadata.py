@@ -120,18 +120,20 @@ def _encoder_facts(encoder: Any, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _streaming(settings: Any) -> dict[str, Any]:
+    """How chunks are cut. The graph always drops what stands for the frames before; set to drop nothing, it is made for a first chunk."""
+    place = 0 if int(settings.drop_extra_pre_encoded) == 0 else -1
     return {
-        "chunk": _first_and_next(settings.chunk_size),
-        "shift": _first_and_next(settings.shift_size),
-        "before": _first_and_next(settings.pre_encode_cache_size),
+        "chunk": _one_of(settings.chunk_size, place),
+        "shift": _one_of(settings.shift_size, place),
+        "before": _one_of(settings.pre_encode_cache_size, place),
         "dropped": int(settings.drop_extra_pre_encoded),
-        "valid": int(settings.valid_out_len),
+        "valid": max(0, int(settings.valid_out_len)),
     }
 
 
-def _first_and_next(value: Any) -> list[int]:
-    both = list(value) if isinstance(value, (list, tuple)) else [value, value]
-    return [int(one) for one in both]
+def _one_of(value: Any, place: int) -> int:
+    """NeMo gives one number, or two: that of the first chunk and that of the others."""
+    return int(value[place] if isinstance(value, (list, tuple)) else value)
 
 
 def _caches(encoder: Any) -> list[dict[str, Any]]:
