@@ -7,7 +7,10 @@ STAMP := $(VENV)/.installed
 NEMO := .venv-nemo
 NEMO_STAMP := $(NEMO)/.installed
 
-.PHONY: demo test test-nemo lint types check bench lock clean
+TRITON := .venv-triton
+TRITON_STAMP := $(TRITON)/.installed
+
+.PHONY: demo test test-nemo test-triton lint types check bench lock clean
 
 $(STAMP): requirements.lock requirements-no-deps.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +37,19 @@ $(NEMO_STAMP): pyproject.toml
 test-nemo: $(NEMO_STAMP)
 	OMP_NUM_THREADS=1 PYTHONPATH=src $(NEMO)/bin/python -m pytest tests/nemo
 
+# Triton's server hands over wrong tensors with numpy 2: an environment of its own again. The wheel's own requirements are those of a
+# library that is not used.
+$(TRITON_STAMP): pyproject.toml
+	test -x $(TRITON)/bin/python || $(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/python -m pip install --quiet --disable-pip-version-check "numpy<2" "torch==2.13.0" "onnx>=1.21" "onnx-ir>=1.1,<2" \
+		"onnxruntime>=1.20" "onnxscript>=0.7,<0.8" "ml-dtypes>=0.5" "PyYAML>=6" "rich>=13.7" "typer>=0.15" "tritonclient[grpc]>=2.51" \
+		pytest pytest-timeout
+	$(TRITON)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "nvidia-pytriton==0.7.0"
+	touch $(TRITON_STAMP)
+
+test-triton: $(TRITON_STAMP)
+	OMP_NUM_THREADS=1 PYTHONPATH=src $(TRITON)/bin/python -m pytest tests/triton_server
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,7 +63,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/export.py
 
 clean:
-	rm -rf $(VENV) $(NEMO) .demo .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(NEMO) $(TRITON) .demo .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache
 
 # The lock is what is installed, without torchport itself and what is installed without its dependencies.
 lock: $(STAMP)

@@ -32,6 +32,7 @@ ROOMS = [
     "check",
     "runtime",
     "packaging",
+    "serving",
     "models",
     "integrations",
 ]

@@ -24,6 +24,7 @@ TorchportError
 ├── PackageError                        an artifact cannot be packaged
 │   └── BundleError (ValueError)        a bundle's manifest is missing, broken, or of a version that is not known
 ├── BrokenBundleError                   a bundle is not what was packaged, or answers otherwise
+├── ServeError                          a server does not start, does not answer, or refuses
 ├── BrokenContractError                 the artifact does not keep the contract that its clients count on
 ├── ExtensionError (AssertionError)     a test asserts what an extension promises, and it does not keep it
 ├── NotExportableError (AssertionError) a test asserts that a model can be exported, and it cannot
@@ -64,6 +65,7 @@ __all__ = [
     "ProofError",
     "ReferenceRunError",
     "RuntimeFailure",
+    "ServeError",
     "SwapError",
     "TorchportError",
     "UnknownModelError",
@@ -80,7 +82,7 @@ class TorchportError(Exception):
     Args:
         message: One sentence: what went wrong.
         stage: The stage that refused: ``declare``, ``reference``, ``prepare``, ``capture``, ``emit``,
-            ``verify``, ``package`` or ``load``. ``None`` takes the class's own.
+            ``verify``, ``package``, ``load``, ``serve`` or ``request``. ``None`` takes the class's own.
         where: The port, module path or file that it is about.
         found: What was found there.
         expected: What was expected instead.
@@ -260,6 +262,12 @@ class BrokenBundleError(TorchportError):
 
     stage = "check"
     report: object = None
+
+
+class ServeError(TorchportError):
+    """A server does not start, does not answer, or refuses; what it said is in ``found``."""
+
+    stage = "serve"
 
 
 class BrokenContractError(TorchportError):

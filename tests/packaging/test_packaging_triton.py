@@ -288,9 +288,11 @@ def test_two_batches_and_an_unproved_file_are_refused(exported, tmp_path):
 def test_other_formats_several_artifacts_and_signers_are_refused(exported, tmp_path):
     from torchport.check import HmacSigner
 
-    script = torchport.export(Fixed(), tmp_path / "m.ts", verify=False)
-    with pytest.raises(PackageError, match="takes ONNX only"):
-        script.package(tmp_path / "repo", target="triton")
+    program = torchport.export(Fixed(), tmp_path / "m.pt2", verify=False)
+    with pytest.raises(PackageError, match="the server does not take such a file") as caught:
+        program.package(tmp_path / "repo", target="triton")
+    assert (caught.value.found, caught.value.expected) == ("exported_program", "onnx, torchscript")
+    assert "AOTInductor" in caught.value.hint
     with pytest.raises(PackageError, match="one artifact becomes one model"):
         make.Coder().export(tmp_path / "m.onnx", verify=False).package(tmp_path / "repo", target="triton")
     lifted = torchport.export(make.Part(), tmp_path / "lifted.onnx", export_params=False)
@@ -303,15 +305,96 @@ def test_other_formats_several_artifacts_and_signers_are_refused(exported, tmp_p
     assert not (tmp_path / "repo").exists()
 
 
-@pytest.mark.parametrize("dtype", [torch.complex64])
-def test_a_dtype_that_the_server_does_not_have_is_refused(dtype):
+SCRIPT = """\
+# Written by torchport, which adds versions of this model beside the others.
+name: "m"
+platform: "pytorch_libtorch"
+backend: "pytorch"
+default_model_filename: "model.pt"
+max_batch_size: 8
+input {
+  name: "x%s"
+  data_type: TYPE_FP32
+  dims: [4]
+}
+output {
+  name: "y%s"
+  data_type: TYPE_FP32
+  dims: [4]
+}
+parameters {
+  key: "torchport.model"
+  value {
+    string_value: "bundle_makers.Part"
+  }
+}
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+def test_torchscript_keeps_its_names_or_counts_its_ports(tmp_path):
+    result = torchport.export(make.Part(), tmp_path / "m.ts")
+    result.package(tmp_path / "repo", target="triton", options={"max_batch_size": 8})
+    assert (tmp_path / "repo" / "m" / "config.pbtxt").read_text() == SCRIPT % ("", "")
+    assert (tmp_path / "repo" / "m" / "1" / "model.pt").read_bytes() == result.path.read_bytes()
+    result.package(tmp_path / "repo", target="triton", options={"max_batch_size": 8, "names": "index"}, overwrite=True)
+    assert (tmp_path / "repo" / "m" / "config.pbtxt").read_text() == SCRIPT % ("__0", "__0")
+
+
+class Turned(torch.nn.Module):
+    input_types = {"x": ("batch 4", "float32")}
+    output_types = {"y__1": ("batch 4", "float32"), "y__0": ("batch 4", "float32")}
+
+    def forward(self, x):
+        return x * 2, x * 3
+
+
+class Echo(torch.nn.Module):
+    input_types = {"x": ("batch 4", "float32")}
+    output_types = {"x": ("batch 4", "float32")}
+
+    def forward(self, x):
+        return x * 2
+
+
+class Bits(torch.nn.Module):
+    input_types = {"x": ("batch 4", "bfloat16")}
+    output_types = {"y": ("batch 4", "bfloat16")}
+
+    def forward(self, x):
+        return x * 2
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("model", "options", "said", "where"),
+    [
+        (Turned, {}, "would read these names of outputs as places", "y__1, y__0"),
+        (Bits, {}, "pytorch backend has no such dtype", "x"),
+        (Fixed, {"names": "upper"}, "names is one of two", "names"),
+    ],
+)
+def test_torchscript_that_the_backend_would_misread_is_refused(tmp_path, model, options, said, where):
+    result = torchport.export(model(), tmp_path / "m.ts", verify=False)
+    with pytest.raises((PackageError, OptionError), match=said) as caught:
+        result.package(tmp_path / "repo", target="triton", options=options)
+    assert caught.value.where == where
+    assert not (tmp_path / "repo").exists()
+
+
+def test_an_onnx_file_names_its_ports_itself(exported, tmp_path):
+    with pytest.raises(PackageError, match="names its ports itself"):
+        exported.package(tmp_path / "repo", target="triton", options={"names": "index"})
+
+
+def test_a_dtype_that_the_server_does_not_have_is_refused():
     from torchport.packaging._triton_config import _port
 
     for port, said in (({"dtype": "complex64", "axes": [1]}, "no such dtype"), ({"dtype": "float32", "axes": None}, "how many axes")):
         with pytest.raises(PackageError, match=said):
-            _port({"name": "x", **port}, batched=False)
+            _port({"name": "x", **port}, "x", batched=False)
     with pytest.raises(PackageError, match="no axis of size 0"):
-        _port({"name": "x", "dtype": "float32", "axes": [0]}, batched=False)
+        _port({"name": "x", "dtype": "float32", "axes": [0]}, "x", batched=False)
 
 
 def test_text_is_written_so_that_protobuf_reads_it_back():

@@ -1,4 +1,4 @@
-"""The ``config.pbtxt`` of an ONNX model for Triton: complete, so that the server need not guess, and from the file's own ports.
+"""The ``config.pbtxt`` of a model for Triton: complete, so that the server need not guess, and from the file's own ports.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/user_guide/model_configuration.md
 """
@@ -8,28 +8,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torchport.check._onnx import OnnxFile
 from torchport.errors import PackageError
 from torchport.packaging._pbtxt import Message, Word, format_message
 from torchport.packaging._records import Part
+from torchport.packaging._triton_ports import ServedPorts
 from torchport.ports.dtypes import known_dtype
 from torchport.verification.rows import INDEPENDENT
 
-__all__ = ["MARK", "MODEL_FILE", "config_text"]
+__all__ = ["MARK", "config_text"]
 
 MARK = "# Written by torchport, which adds versions of this model beside the others.\n"
 """The first line of every configuration that torchport may add to."""
 
-MODEL_FILE = "model.onnx"
 
-
-def config_text(name: str, part: Part, file: OnnxFile, *, max_batch_size: int, dynamic_batching: bool) -> str:
+def config_text(name: str, part: Part, ports: ServedPorts, *, max_batch_size: int, dynamic_batching: bool) -> str:
     """The text of the configuration.
 
     Args:
         name: The model's name in the repository.
         part: What is packaged.
-        file: Its ports, as they stand in the file.
+        ports: Its ports, as the server sees them.
         max_batch_size: 0 leaves the batch to the clients, as an axis like any other; above that, the server counts it by itself: it is
             the first axis of every port.
         dynamic_batching: Let the server put requests of several clients into one batch.
@@ -38,16 +36,17 @@ def config_text(name: str, part: Part, file: OnnxFile, *, max_batch_size: int, d
         PackageError: The model cannot be served so; the message names the port.
     """
     if max_batch_size:
-        _check_batch(part, file, max_batch_size)
+        _check_batch(part, ports, max_batch_size)
     if dynamic_batching:
         _check_rows(part, max_batch_size)
     config: dict[str, Any] = {
         "name": name,
-        "backend": "onnxruntime",
-        "default_model_filename": MODEL_FILE,
+        **({} if ports.platform is None else {"platform": ports.platform}),
+        "backend": ports.backend,
+        "default_model_filename": ports.model_file,
         "max_batch_size": max_batch_size,
-        "input": [_port(port, batched=max_batch_size > 0) for port in file.inputs],
-        "output": [_port(port, batched=max_batch_size > 0) for port in file.outputs],
+        "input": [_port(port, ports.names[port["name"]], batched=max_batch_size > 0) for port in ports.inputs],
+        "output": [_port(port, ports.names[port["name"]], batched=max_batch_size > 0) for port in ports.outputs],
     }
     if dynamic_batching:
         config["dynamic_batching"] = {}
@@ -56,7 +55,7 @@ def config_text(name: str, part: Part, file: OnnxFile, *, max_batch_size: int, d
     return MARK + format_message(config)
 
 
-def _port(port: Mapping[str, Any], *, batched: bool) -> Message:
+def _port(port: Mapping[str, Any], name: str, *, batched: bool) -> Message:
     dtype = known_dtype(port["dtype"])
     kind = None if dtype is None else dtype.triton_config
     if kind is None:
@@ -76,16 +75,16 @@ def _port(port: Mapping[str, Any], *, batched: bool) -> Message:
             expected="at least one axis",
             hint="give the port an axis of size 1, or of the batch",
         )
-    described: dict[str, Any] = {"name": port["name"], "data_type": Word(kind), "dims": dims or [1]}
+    described: dict[str, Any] = {"name": name, "data_type": Word(kind), "dims": dims or [1]}
     if not dims:  # one number for each row: the client sends [batch, 1], the model sees [batch]
         described["reshape"] = {"shape": []}
     return described
 
 
-def _check_batch(part: Part, file: OnnxFile, most: int) -> None:
+def _check_batch(part: Part, ports: ServedPorts, most: int) -> None:
     """With a batch of the server's, the first axis of every port is that batch, and takes each size from 1 on."""
-    symbols = {port["axes"][0] if port["axes"] else None for port in (*file.inputs, *file.outputs)}
-    for port in (*file.inputs, *file.outputs):
+    symbols = {port["axes"][0] if port["axes"] else None for port in (*ports.inputs, *ports.outputs)}
+    for port in (*ports.inputs, *ports.outputs):
         first = port["axes"][0] if port["axes"] else None
         if not isinstance(first, str) or not first:
             raise PackageError(

@@ -1,4 +1,4 @@
-"""A model repository for Triton: an ONNX model with its configuration, added as a model or as a further version of one."""
+"""A model repository for Triton: a model with its configuration, added as a model or as a further version of one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from torchport._version import __version__
-from torchport.check._onnx import read_onnx
 from torchport.errors import ArtifactExistsError, OptionError, PackageError, UnusablePathError
 from torchport.packaging._base import Target
 from torchport.packaging._place import check_place, replace_ours
 from torchport.packaging._records import Order, Part
-from torchport.packaging._triton_config import MARK, MODEL_FILE, config_text
+from torchport.packaging._triton_config import MARK, config_text
+from torchport.packaging._triton_ports import MODEL_FILES, Naming, served_ports
 
 __all__ = ["TritonTarget"]
 
@@ -40,6 +40,7 @@ class TritonTarget(Target):
         "name": "the model's name; the artifact's, if not given",
         "max_batch_size": "0 (clients send the batch axis like any other), or the largest batch that the server may put together",
         "dynamic_batching": "true: the server may put requests of several clients into one batch",
+        "names": "TorchScript: ports (they keep their names) or index (mel__0, mel__1, as the server's oldest convention has it)",
     }
 
     def is_ours(self, directory: Path) -> bool:
@@ -102,26 +103,15 @@ class TritonTarget(Target):
 
     def _write(self, parts: Sequence[Part], stage: Path, order: Order) -> Sequence[str]:
         [part] = parts
-        if part.artifact.format != "onnx":
-            raise PackageError(
-                "this target takes ONNX only", where=part.artifact.path.name, found=part.artifact.format, hint="export it to .onnx"
-            )
         home = self._home(parts, order)
         version = stage / str(1 if order.overwrite else _next_version(home))
         version.mkdir()
         copies = self.copy_artifact(part, version)
-        copies[0].rename(version / MODEL_FILE)
-        file = read_onnx(version / MODEL_FILE)
-        known = {*part.artifact.signature.inputs}
-        if weights := [port["name"] for port in file.inputs if port["name"] not in known]:
-            raise PackageError(
-                "the artifact takes its weights as inputs: a server has nobody to send them",
-                where=part.artifact.path.name,
-                found=", ".join(weights[:3]),
-                hint="export it with export_params=True",
-            )
+        model_file = MODEL_FILES.get(part.artifact.format, copies[0].name)
+        copies[0].rename(version / model_file)
+        ports = served_ports(part, version / model_file, _naming(order))
         config = config_text(
-            home.name, part, file, max_batch_size=_number(order, "max_batch_size"), dynamic_batching=_switch(order, "dynamic_batching")
+            home.name, part, ports, max_batch_size=_number(order, "max_batch_size"), dynamic_batching=_switch(order, "dynamic_batching")
         )
         (stage / _CONFIG).write_text(config, encoding="utf-8")
         if home.is_dir() and not order.overwrite:
@@ -131,7 +121,7 @@ class TritonTarget(Target):
             "torchport": __version__,
             "model": part.model,
             "strategy": part.artifact.strategy,
-            "files": {MODEL_FILE if path == copies[0] else path.name: part.artifact.digests[path.name] for path in copies},
+            "files": {model_file if path == copies[0] else path.name: part.artifact.digests[path.name] for path in copies},
             "proved": None if part.proof is None else {"cases": len(part.proof.cases), "worst_error": part.proof.worst_error},
             "metadata": dict(sorted(order.metadata.items())),
         }
@@ -193,3 +183,10 @@ def _switch(order: Order, name: str) -> bool:
     if text not in ("true", "false"):
         raise OptionError(f"{name} is a switch", stage="package", where=name, found=text, expected="true or false")
     return text == "true"
+
+
+def _naming(order: Order) -> Naming:
+    text = order.options.get("names", "ports")
+    if text not in ("ports", "index"):
+        raise OptionError("names is one of two", stage="package", where="names", found=text, expected="ports or index")
+    return "index" if text == "index" else "ports"

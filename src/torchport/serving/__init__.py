@@ -1,0 +1,20 @@
+"""Serving: a real Triton server on a model repository, and a client that asks it."""
+
+from __future__ import annotations
+
+from torchport.serving.client import Client, Served
+from torchport.serving.environment import ServerEnvironment, find_server
+from torchport.serving.server import Ports, TritonServer, free_ports
+
+__all__ = [
+    # the server
+    "TritonServer",
+    "Ports",
+    "free_ports",
+    # where it is
+    "ServerEnvironment",
+    "find_server",
+    # asking it
+    "Client",
+    "Served",
+]

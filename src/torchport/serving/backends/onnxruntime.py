@@ -1,0 +1,50 @@
+"""The stand-in for Triton's ``onnxruntime`` backend: ``backend: "onnxruntime"`` and ``platform: "onnxruntime_onnx"``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from ._base import Backend
+from .batching import Arrays
+from .contract import Found, Refused, check_found, dtype_in_config
+
+__all__ = ["TritonPythonModel"]
+
+_NUMPY = {"float": "float32", "double": "float64", "string": "object"}
+
+
+class TritonPythonModel(Backend):
+    """An ONNX model in ONNX Runtime on the CPU."""
+
+    model_file = "model.onnx"
+
+    def open(self, path: Path) -> None:
+        """Opens the file and holds the configuration against its ports."""
+        try:
+            self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise Refused(f"unable to load model '{self.config['name']}': {error}") from error
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        check_found(self.config, {one.name: _found(one) for one in inputs}, {one.name: _found(one) for one in outputs})
+        self.texts = {one.name for one in inputs if one.type == "tensor(string)"}
+        self.outputs = [one.name for one in outputs]
+
+    def run(self, feed: Arrays) -> Arrays:
+        """All outputs."""
+        given = {name: _texts(array) if name in self.texts else array for name, array in feed.items()}
+        return dict(zip(self.outputs, self.session.run(self.outputs, given), strict=True))
+
+
+def _found(port: Any) -> Found:
+    name = port.type.removeprefix("tensor(").removesuffix(")")
+    dims = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in port.shape)
+    return Found(dtype_in_config(np.dtype(_NUMPY[name]).name if name in _NUMPY else name), dims)
+
+
+def _texts(array: Any) -> Any:
+    """The server hands over bytes, ONNX Runtime takes texts."""
+    return np.array([one.decode() for one in array.ravel()], object).reshape(array.shape)

@@ -1,0 +1,211 @@
+"""A small client of the server's HTTP protocol, with the standard library alone: arrays in, arrays out, every byte as it is.
+
+Source: https://github.com/kserve/kserve/blob/master/docs/predict-api/v2/required_api.md and Triton's binary tensor extension,
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from torchport.errors import OptionError, ServeError
+from torchport.ports.dtypes import known_dtype
+
+__all__ = ["Client", "Served"]
+
+_HEADER = "Inference-Header-Content-Length"
+_SECONDS = 300.0
+# A proxy is for the world outside; whoever names a server means that server.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model, or a version of one, as the server's index lists it.
+
+    Attributes:
+        name: The model.
+        version: Empty where the server did not come so far.
+        state: ``READY``, ``UNAVAILABLE``, …
+        reason: Why it is not ready.
+    """
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers."""
+        return self.state == "READY"
+
+
+class Client:
+    """Talks to one server.
+
+    Args:
+        url: ``http://127.0.0.1:8000``.
+        timeout: Seconds that an answer may take.
+    """
+
+    def __init__(self, url: str, *, timeout: float = _SECONDS) -> None:
+        parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise OptionError("a server has an address", stage="request", where="url", found=url, expected="http://127.0.0.1:8000")
+        self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        self._timeout = timeout
+
+    def is_live(self) -> bool:
+        """Whether a server answers there."""
+        try:
+            self._call("/v2/health/live")
+        except ServeError:
+            return False
+        return True
+
+    def models(self) -> list[Served]:
+        """Every model that the server knows, ready or not."""
+        listed = json.loads(self._call("/v2/repository/index", b"{}")[0])
+        return [Served(one["name"], one.get("version", ""), one.get("state", "UNAVAILABLE"), one.get("reason", "")) for one in listed]
+
+    def config(self, model: str) -> dict[str, Any]:
+        """The configuration that a model is served with.
+
+        Raises:
+            ServeError: It is not served.
+        """
+        config: dict[str, Any] = json.loads(self._call(f"/v2/models/{urllib.parse.quote(model)}/config")[0])
+        return config
+
+    def statistics(self, model: str) -> dict[str, Any]:
+        """What the server counted for a model: requests, and how often it was run.
+
+        Raises:
+            ServeError: It is not served.
+        """
+        counted: dict[str, Any] = json.loads(self._call(f"/v2/models/{urllib.parse.quote(model)}/stats")[0])["model_stats"][0]
+        return counted
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        *,
+        version: str = "",
+        outputs: Sequence[str] = (),
+        parameters: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Asks a model.
+
+        Args:
+            model: Its name.
+            inputs: Arrays by input name.
+            version: Which one; empty: the server chooses.
+            outputs: Which outputs; empty: all.
+            parameters: Parameters of the request: ``sequence_id``, ``sequence_start``, …
+
+        Returns:
+            Arrays by output name.
+
+        Raises:
+            ServeError: There is no answer, or the server refused; its own words are in the message.
+        """
+        blobs, described = [], []
+        for name, value in inputs.items():
+            array = np.asarray(value)
+            content = _to_bytes(name, array)
+            kind = known_dtype("string" if array.dtype.kind in "SU" else array.dtype.name)
+            if kind is None or kind.triton is None:
+                raise OptionError("the protocol has no such dtype", stage="request", where=name, found=str(array.dtype))
+            described.append(
+                {"name": name, "shape": list(array.shape), "datatype": kind.triton, "parameters": {"binary_data_size": len(content)}}
+            )
+            blobs.append(content)
+        header: dict[str, Any] = {"inputs": described, "parameters": {**(parameters or {}), "binary_data_output": True}}
+        if outputs:
+            header["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
+            del header["parameters"]["binary_data_output"]
+        words = json.dumps(header).encode()
+        place = f"/v2/models/{urllib.parse.quote(model)}" + (f"/versions/{version}" if version else "") + "/infer"
+        body, length = self._call(place, b"".join([words, *blobs]), {_HEADER: str(len(words)), "Content-Type": "application/octet-stream"})
+        return _answers(body, length)
+
+    def _call(self, place: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[bytes, int | None]:
+        request = urllib.request.Request(f"{self.url}{place}", data=body, headers=dict(headers or {}))
+        try:
+            with _OPENER.open(request, timeout=self._timeout) as answer:
+                length = answer.headers.get(_HEADER)
+                return answer.read(), None if length is None else int(length)
+        except urllib.error.HTTPError as error:
+            raise ServeError("the server refused", stage="request", where=place, found=_said(error)) from error
+        except (OSError, ValueError) as error:
+            raise ServeError("there is no answer", stage="request", where=f"{self.url}{place}", found=str(error)) from error
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    with error:
+        text = error.read().decode(errors="replace")
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return text.strip() or f"HTTP status {error.code}"
+
+
+def _to_bytes(name: str, array: Any) -> bytes:
+    if array.dtype.kind not in "OSU":
+        return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    texts = [one if isinstance(one, bytes) else str(one).encode() for one in array.ravel()]
+    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+
+
+def _answers(body: bytes, length: int | None) -> dict[str, Any]:
+    header = json.loads(body[:length])
+    place = length or 0
+    answers = {}
+    for output in header["outputs"]:
+        size = (output.get("parameters") or {}).get("binary_data_size")
+        kind = known_dtype(output["datatype"])
+        if kind is None:
+            raise ServeError("the server answers with an unknown dtype", stage="request", where=output["name"], found=output["datatype"])
+        if size is None:
+            answers[output["name"]] = np.array(output["data"], kind.numpy).reshape(output["shape"])
+            continue
+        blob = body[place : place + size]
+        place += size
+        array = _texts(blob) if kind.kind == "string" else np.frombuffer(blob, _numpy_dtype(kind.numpy))
+        if array.size != int(np.prod(output["shape"])):
+            raise ServeError(
+                "the server's answer has other bytes than its shape asks for",
+                stage="request",
+                where=output["name"],
+                found=f"{array.size} values",
+                expected=str(output["shape"]),
+            )
+        answers[output["name"]] = array.reshape(output["shape"])
+    return answers
+
+
+def _numpy_dtype(name: str) -> Any:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name).newbyteorder("<")
+
+
+def _texts(blob: bytes) -> Any:
+    found, place = [], 0
+    while place < len(blob):
+        size = int.from_bytes(blob[place : place + 4], "little")
+        found.append(blob[place + 4 : place + 4 + size])
+        place += 4 + size
+    return np.array(found, object)

@@ -1,0 +1,240 @@
+"""The server as a process that is always stopped: by the context, by an interruption, and by the death of whoever started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from torchport.errors import OptionError, ServeError
+from torchport.serving.client import Client
+from torchport.serving.environment import ServerEnvironment, find_server
+
+__all__ = ["Ports", "TritonServer", "free_ports"]
+
+_WAIT = 0.05
+_GRACE = 15.0
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the server listens."""
+
+    http: int = 8000
+    grpc: int = 8001
+    metrics: int = 8002
+
+
+def free_ports(host: str = "127.0.0.1") -> Ports:
+    """Three ports that nobody listens on at the moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for one in sockets:
+            one.bind((host, 0))
+        return Ports(*(one.getsockname()[1] for one in sockets))
+
+
+class TritonServer:
+    """A server for one repository; a context manager. It listens on the loopback address unless told otherwise.
+
+    The process ends with the context, and when the thread that entered it dies, even by a signal that nobody can catch.
+
+    Args:
+        repository: The model repository.
+        environment: Where the server is; ``None`` means here.
+        host: The address to listen on.
+        ports: Where; ``None`` takes free ones.
+        options: Further options of ``tritonserver``.
+        timeout: Seconds that starting may take.
+        grace: Seconds that it has to stop by itself.
+
+    Example:
+        >>> with TritonServer("repository") as server:  # doctest: +SKIP
+        ...     answer = server.client.infer("keyword", {"mel": mel})
+    """
+
+    def __init__(
+        self,
+        repository: str | os.PathLike[str],
+        *,
+        environment: ServerEnvironment | None = None,
+        host: str = "127.0.0.1",
+        ports: Ports | None = None,
+        options: Sequence[str] = (),
+        timeout: float = 120.0,
+        grace: float = _GRACE,
+    ) -> None:
+        self.repository = Path(repository)
+        self.host = host
+        self.ports = ports or free_ports(host)
+        self._environment = environment
+        self._options = tuple(options)
+        self._timeout = timeout
+        self._grace = grace
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._region = f"torchport_{uuid.uuid4().hex[:12]}_"
+        self._last_log = ""
+
+    @property
+    def client(self) -> Client:
+        """A client of the server's HTTP port."""
+        return Client(f"http://{self.host}:{self.ports.http}")
+
+    @property
+    def grpc_address(self) -> str:
+        """Host and port of its gRPC service."""
+        return f"{self.host}:{self.ports.grpc}"
+
+    @property
+    def log(self) -> str:
+        """What the server has logged; after it was stopped: all of it."""
+        if self._folder is None:
+            return self._last_log
+        return (Path(self._folder.name) / "log").read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def pid(self) -> int | None:
+        """The process, while it runs."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Starts it, and waits until it has tried to load its models.
+
+        Raises:
+            ServeError: It does not start; the message holds the last error of its log.
+            MissingDependencyError: There is no server.
+            OptionError: There is no such repository, or something listens on its ports already.
+        """
+        if not self.repository.is_dir():
+            raise OptionError("there is no such model repository", stage="serve", where="repository", found=str(self.repository))
+        self._check_ports()
+        environment = self._environment or find_server()
+        self._folder = tempfile.TemporaryDirectory(prefix="torchport-serve-")
+        try:
+            backends = Path(self._folder.name) / "backends"
+            backends.mkdir()
+            environment.make_backends(backends)
+            with (Path(self._folder.name) / "log").open("wb") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, Path(__file__).with_name("_launch.py"), str(os.getpid()), *self._command(environment, backends)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=_variables(environment),
+                    start_new_session=True,  # Ctrl-C at a terminal reaches whoever started it, who stops it
+                )
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _check_ports(self) -> None:
+        """Somebody else's server would answer in its place."""
+        for name, port in (("http", self.ports.http), ("grpc", self.ports.grpc), ("metrics", self.ports.metrics)):
+            with socket.socket() as one:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    one.bind((self.host, port))
+                except (OSError, OverflowError) as error:
+                    raise OptionError(
+                        "the server cannot listen there",
+                        stage="serve",
+                        where=f"{name} port",
+                        found=f"{self.host}:{port}: {error}",
+                        hint="another port, or end what listens on this one",
+                    ) from error
+
+    def _command(self, environment: ServerEnvironment, backends: Path) -> list[str]:
+        listening = [
+            word
+            for name, port in (("http", self.ports.http), ("grpc", self.ports.grpc), ("metrics", self.ports.metrics))
+            for word in (f"--{name}-address={self.host}", f"--{name}-port={port}")
+        ]
+        return [
+            str(environment.server),
+            f"--model-repository={self.repository.absolute()}",
+            f"--backend-directory={backends}",
+            f"--backend-config=python,shm-region-prefix-name={self._region}",
+            "--exit-on-error=false",
+            "--exit-timeout-secs=5",
+            *listening,
+            *self._options,
+        ]
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        ends = time.monotonic() + self._timeout
+        while not self.client.is_live():
+            if self._process.poll() is not None:
+                raise ServeError("the server ended before it answered", where=str(self.repository), found=self._complaint())
+            if time.monotonic() > ends:
+                raise ServeError("the server did not answer in time", where=str(self.repository), found=f"{self._timeout:.0f} seconds")
+            time.sleep(_WAIT)
+
+    def _complaint(self) -> str:
+        """The last error in the log, or its end."""
+        lines = self.log.strip().splitlines() or ["(nothing in its log)"]
+        errors = [line for line in lines if line.lower().startswith(("e1", "e0", "error", "failed", "unexpected"))]
+        return (errors or lines)[-1]
+
+    def wait(self) -> None:
+        """Waits until the server ends by itself.
+
+        Raises:
+            ServeError: It did.
+        """
+        assert self._process is not None
+        code = self._process.wait()
+        raise ServeError("the server ended by itself", found=f"exit code {code}: {self._complaint()}")
+
+    def stop(self) -> None:
+        """Stops it; may be called twice."""
+        process, self._process = self._process, None
+        if process is not None:
+            try:
+                process.send_signal(signal.SIGTERM)
+                process.wait(self._grace)
+            except subprocess.TimeoutExpired:
+                pass
+            finally:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)  # whatever is left of it: its own processes for the models
+                process.wait()
+                for left in Path("/dev/shm").glob(f"{self._region}*"):
+                    left.unlink(missing_ok=True)
+        folder, log = self._folder, self.log
+        self._folder = None
+        if folder is not None:
+            self._last_log = log
+            folder.cleanup()
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+def _variables(environment: ServerEnvironment) -> dict[str, str]:
+    """The server's environment: its models run under the first ``python3`` on the path."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    libraries = [str(path) for path in environment.library_path]
+    if "LD_LIBRARY_PATH" in kept:
+        libraries.append(kept["LD_LIBRARY_PATH"])
+    return {
+        **kept,
+        "PATH": os.pathsep.join([str(environment.python.parent), kept.get("PATH", os.defpath)]),
+        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
+    }
