@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from nemo_seeded import seeded_features
-from nemo_variants import BANDS
+from nemo_seeded import seeded_features, seeded_step
+from nemo_variants import BANDS, VARIANTS
 
 SIZES = ((3, 45), (1, 26), (2, 67))
 
@@ -29,5 +29,11 @@ class Call:
 
 def calls(name: str) -> Iterator[Call]:
     """The calls of a variant, at several sizes each."""
+    joint = VARIANTS[name].get("joint")
     for seed, (rows, size) in enumerate(SIZES):
-        yield Call("self", seed, seeded_features(BANDS, rows, size, seed))
+        yield Call("encoder" if joint else "self", seed, seeded_features(BANDS, rows, size, seed))
+        if "aux_ctc" in VARIANTS[name]:
+            yield Call("self", seed, seeded_features(BANDS, rows, size, seed))
+        if joint:
+            network = VARIANTS[name]["decoder"]
+            yield Call("decoder_joint", seed, seeded_step(rows, joint["jointnet"]["encoder_hidden"], network, seed))

@@ -35,3 +35,23 @@ def seeded_features(bands: int, rows: int, frames: int, seed: int) -> dict[str, 
     signal = torch.from_numpy(random.standard_normal((rows, bands, frames))).float()
     lengths = [frames - row * (frames - 5) // max(1, rows - 1) for row in range(rows)]
     return {"audio_signal": signal, "length": torch.tensor(lengths)}
+
+
+def seeded_step(rows: int, width: int, network: Mapping[str, Any], seed: int) -> dict[str, torch.Tensor]:
+    """Inputs for one step of a transducer's search, whose ``network`` is the config's section ``decoder``."""
+    random = np.random.RandomState(seed)
+    blank, inner = network["vocab_size"], network["prednet"]
+    context = network.get("context_size")
+    count = 1 if context else 1 + 2 * seed
+    tokens = random.randint(0, blank + 1, (rows, count))
+    if context:
+        states = [torch.from_numpy(random.randint(0, blank + 1, (rows, context - 1)))]
+    else:
+        shape = (inner["pred_rnn_layers"], rows, inner["pred_hidden"])
+        states = [torch.from_numpy(np.tanh(random.standard_normal(shape))).float() for _ in range(2)]
+    return {
+        "encoder_outputs": torch.from_numpy(random.standard_normal((rows, width, 4))).float(),
+        "targets": torch.from_numpy(tokens).to(torch.int32),
+        "target_length": torch.full((rows,), count, dtype=torch.int32),
+        **{f"input_states_{place}": state for place, state in enumerate(states, start=1)},
+    }

@@ -66,6 +66,56 @@ def ctc(encoder: dict[str, Any], width: int = WIDTH) -> dict[str, Any]:
     }
 
 
+def transducer(
+    encoder: dict[str, Any],
+    kind: str = "rnnt_models.EncDecRNNTModel",
+    *,
+    width: int = WIDTH,
+    joint: dict[str, Any] | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """A transducer's config."""
+    prediction = {"pred_hidden": 12, "pred_rnn_layers": 2, "dropout": 0.1, "t_max": None}
+    return {
+        "target": f"{_ASR}.models.{kind}",
+        "sample_rate": 16000,
+        "labels": LETTERS,
+        "model_defaults": {"enc_hidden": width, "pred_hidden": 12, "joint_hidden": 10},
+        "preprocessor": FRONT_END,
+        "encoder": encoder,
+        "decoder": {"_target_": f"{_ASR}.modules.RNNTDecoder", "blank_as_pad": True, "vocab_size": len(LETTERS), "prednet": prediction},
+        "joint": {
+            "_target_": f"{_ASR}.modules.RNNTJoint",
+            "log_softmax": None,
+            "fuse_loss_wer": False,
+            "fused_batch_size": 2,
+            "num_classes": len(LETTERS),
+            "vocabulary": LETTERS,
+            "jointnet": {"joint_hidden": 10, "activation": "relu", "dropout": 0.0, "encoder_hidden": width, "pred_hidden": 12},
+            **(joint or {}),
+        },
+        "decoding": {"strategy": "greedy_batch", "greedy": {"max_symbols": 10}},
+        "loss": {"loss_name": "default"},
+        "optim": OPTIMISER,
+        **changes,
+    }
+
+
+_DURATIONS = [0, 1, 2, 4]
+_TDT: dict[str, Any] = {
+    "joint": {"num_extra_outputs": len(_DURATIONS)},
+    "decoding": {"strategy": "greedy_batch", "model_type": "tdt", "durations": _DURATIONS, "greedy": {"max_symbols": 7}},
+    "loss": {"loss_name": "tdt", "tdt_kwargs": {"fastemit_lambda": 0.0, "durations": _DURATIONS, "sigma": 0.05, "omega": 0.1}},
+}
+_STATELESS: dict[str, Any] = {
+    "_target_": f"{_ASR}.modules.StatelessTransducerDecoder",
+    "context_size": 3,
+    "normalization_mode": "layer",
+    "vocab_size": len(LETTERS),
+    "prednet": {"pred_hidden": 12, "pred_rnn_layers": 1, "dropout": 0.0, "t_max": None},
+}
+_HYBRID = "hybrid_rnnt_ctc_models.EncDecHybridRNNTCTCModel"
+
 _APART: dict[str, Any] = {"separable": True}
 _GATED: dict[str, Any] = {"separable": True, "se": True, "se_context_size": -1, "se_reduction_ratio": 2}
 _DENSE: dict[str, Any] = {"residual": True, "residual_dense": True}
@@ -129,6 +179,25 @@ VARIANTS: dict[str, dict[str, Any]] = {
             normalization_mode="group",
             norm_groups=4,
         )
+    ),
+    "rnnt-conformer": transducer(conformer()),
+    "rnnt-fastconformer": transducer(
+        conformer(subsampling="dw_striding", subsampling_factor=8),
+        joint={
+            "log_softmax": False,
+            "jointnet": {"joint_hidden": 10, "activation": "tanh", "dropout": 0.2, "encoder_hidden": WIDTH, "pred_hidden": 12},
+        },
+    ),
+    "rnnt-citrinet": transducer(
+        convolutional(block(12, 3, stride=[2], **_GATED), block(16, 3, residual=True, **_GATED)), joint={"log_softmax": True}
+    ),
+    "rnnt-stateless": transducer(conformer(n_layers=1), decoder=_STATELESS),
+    "tdt-fastconformer": transducer(conformer(subsampling="dw_striding", subsampling_factor=4), **_TDT),
+    "hybrid-fastconformer": transducer(
+        conformer(subsampling="dw_striding", subsampling_factor=4),
+        _HYBRID,
+        aux_ctc={"ctc_loss_weight": 0.3, "decoder": ctc_decoder(), "decoding": {"strategy": "greedy"}},
+        **_TDT,
     ),
 }
 """By name. The part before the first dash says how the model is called."""

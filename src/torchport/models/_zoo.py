@@ -119,6 +119,24 @@ for _family in (
             *(f"{_NEMO_ASR}.ctc_bpe_models.EncDecCTCModelBPE", f"{_NEMO_ASR}.EncDecCTCModelBPE"),
         ),
     ),
+    Family(
+        "nemo-transducer",
+        "torchport.models.speech.transducer:TransducerModel",
+        "NeMo's speech recognition with RNNT and TDT, from its archive",
+        aliases=(
+            *(f"{_NEMO_ASR}.rnnt_models.EncDecRNNTModel", f"{_NEMO_ASR}.EncDecRNNTModel"),
+            *(f"{_NEMO_ASR}.rnnt_bpe_models.EncDecRNNTBPEModel", f"{_NEMO_ASR}.EncDecRNNTBPEModel"),
+        ),
+    ),
+    Family(
+        "nemo-hybrid",
+        "torchport.models.speech.transducer:HybridModel",
+        "NeMo's speech recognition with RNNT or TDT and CTC on one encoder, from its archive",
+        aliases=(
+            *(f"{_NEMO_ASR}.hybrid_rnnt_ctc_models.EncDecHybridRNNTCTCModel", f"{_NEMO_ASR}.EncDecHybridRNNTCTCModel"),
+            *(f"{_NEMO_ASR}.hybrid_rnnt_ctc_bpe_models.EncDecHybridRNNTCTCBPEModel", f"{_NEMO_ASR}.EncDecHybridRNNTCTCBPEModel"),
+        ),
+    ),
 ):
     families.add(_family.name, _family)
 

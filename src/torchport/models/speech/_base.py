@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchport.mixin import Exportable
 from torchport.models.model_pt import ModelPT
 from torchport.models.speech._options import Options
 from torchport.ports import AxisKind, AxisType, NeuralType
-from torchport.ports.elements import LengthsType, SpectrogramType
+from torchport.ports.elements import AcousticEncodedRepresentation, LengthsType, LogprobsType, SpectrogramType
 
-__all__ = ["SpeechModel", "feature_ports", "features_example"]
+__all__ = ["EncoderPart", "SpeechModel", "ctc_types", "feature_ports", "features_example"]
 
 _ROWS, _FRAMES = 3, 61
 """An odd number of frames, of which a few are left after subsampling by eight."""
@@ -33,6 +33,40 @@ def features_example(bands: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     lengths = torch.tensor([max(1, _FRAMES - row * _FRAMES // (2 * _ROWS)) for row in range(_ROWS)])
     return {"audio_signal": torch.randn(_ROWS, bands, _FRAMES, generator=generator), "length": lengths}
+
+
+def ctc_types() -> dict[str, NeuralType]:
+    """The outputs of CTC: log-probabilities ``(batch, time, token)`` and the frames of each row."""
+    return {"logprobs": NeuralType(("B", "T", "D"), LogprobsType()), "encoded_lengths": NeuralType(("B",), LengthsType())}
+
+
+class EncoderPart(nn.Module):
+    """What an encoder says of itself, to become a graph of its own.
+
+    Attributes:
+        bands: Bands of a frame of features.
+        width: Numbers of an encoded frame.
+        factor: Frames of features for one encoded frame.
+    """
+
+    bands: int
+    width: int
+    factor: int
+
+    @property
+    def input_types(self) -> dict[str, NeuralType]:
+        """Features and lengths."""
+        return feature_ports(self.bands)
+
+    @property
+    def output_types(self) -> dict[str, NeuralType]:
+        """Encoded frames ``(batch, width, time)`` and lengths."""
+        encoded = NeuralType(("B", AxisType(AxisKind.Dimension, self.width), "T"), AcousticEncodedRepresentation())
+        return {"outputs": encoded, "encoded_lengths": NeuralType(("B",), LengthsType())}
+
+    def input_example(self) -> tuple[dict[str, Tensor]]:
+        """A ragged batch of noise, the same at every call."""
+        return (features_example(self.bands),)
 
 
 class SpeechModel(ModelPT, Exportable):

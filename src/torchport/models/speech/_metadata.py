@@ -9,7 +9,7 @@ import torch
 
 from torchport.metadata import feature_settings
 
-__all__ = ["of_encoder", "of_labels", "of_sound", "of_vocabulary"]
+__all__ = ["of_encoder", "of_labels", "of_sound", "of_state", "of_transducer", "of_vocabulary"]
 
 _TOKENIZERS = {"bpe": "sentencepiece", "agg": "sentencepiece", "wpe": "wordpiece"}
 
@@ -48,3 +48,28 @@ def of_labels(config: Mapping[str, Any]) -> dict[str, Any]:
     """What the classes are called, where the config says it."""
     labels = config.get("labels")
     return {"labels": [str(one) for one in labels]} if isinstance(labels, Sequence) and not isinstance(labels, str) and labels else {}
+
+
+def of_state(place: int, first: torch.Tensor, *, batch_axis: int) -> dict[str, Any]:
+    """One state that goes from step to step, and its value before the first."""
+    shape: list[int | str] = [int(size) for size in first.shape]
+    shape[batch_axis] = "batch"
+    dtype = str(first.dtype).removeprefix("torch.")
+    fill = first.reshape(-1)[0].item() if first.numel() else 0
+    return {"input": f"input_states_{place}", "output": f"output_states_{place}", "shape": shape, "dtype": dtype, "fill": fill}
+
+
+def of_transducer(config: Mapping[str, Any], start: int | None) -> dict[str, Any]:
+    """How tokens are searched; nothing for kinds with blanks of several lengths."""
+    decoding = config.get("decoding")
+    decoding = decoding if isinstance(decoding, Mapping) else {}
+    if decoding.get("big_blank_durations"):
+        return {}
+    durations = [int(one) for one in decoding.get("durations") or ()]
+    greedy = decoding.get("greedy")
+    greedy = greedy if isinstance(greedy, Mapping) else {}
+    most = greedy.get("max_symbols") or greedy.get("max_symbols_per_step")
+    facts: dict[str, Any] = {"kind": "tdt" if durations else "rnnt", "max_symbols": None if most is None else int(most)}
+    facts |= {"durations": durations} if durations else {}
+    facts |= {"start": start} if start is not None else {}
+    return {"transducer": facts}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from torchport.models.speech._attention import Attention, RelativeAttention, Sinusoids
+from torchport.models.speech._base import EncoderPart
 from torchport.models.speech._conformer_layer import ConformerLayer, ConvolutionModule
 from torchport.models.speech._masks import inside, read_context
 from torchport.models.speech._options import Options
@@ -29,16 +30,11 @@ _OTHER_ATTENTION = ("global_tokens", "global_tokens_spacing", "global_attn_separ
 """What local attention reads, and no other."""
 
 
-class ConformerEncoder(nn.Module):
+class ConformerEncoder(EncoderPart):
     """A Conformer encoder, for inference.
 
     Args:
         options: The config's section ``encoder``.
-
-    Attributes:
-        bands: Bands of a frame of features.
-        width: Numbers of an encoded frame.
-        factor: Frames of features for one encoded frame.
     """
 
     def __init__(self, options: Options) -> None:

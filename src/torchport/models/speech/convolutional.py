@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from torchport.models.speech._base import EncoderPart
 from torchport.models.speech._masked import Gate, MaskedConvolution, Rows
 from torchport.models.speech._options import Options
 
@@ -97,16 +98,11 @@ class Block(nn.Module):
         return ([*panes, x] if self.dense else [x]), after
 
 
-class ConvolutionalEncoder(nn.Module):
+class ConvolutionalEncoder(EncoderPart):
     """A convolutional encoder, for inference.
 
     Args:
         options: The config's section ``encoder``.
-
-    Attributes:
-        bands: Bands of a frame of features.
-        width: Channels of an encoded frame.
-        factor: Frames of features for one encoded frame.
     """
 
     def __init__(self, options: Options) -> None:

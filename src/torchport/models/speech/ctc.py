@@ -10,12 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torchport.models.speech._base import SpeechModel, feature_ports, features_example
+from torchport.models.speech._base import SpeechModel, ctc_types, feature_ports, features_example
 from torchport.models.speech._metadata import of_encoder, of_vocabulary
 from torchport.models.speech._options import Options
 from torchport.models.speech.encoders import build_encoder, class_of
 from torchport.ports import NeuralType
-from torchport.ports.elements import LengthsType, LogprobsType
 
 __all__ = ["CtcDecoder", "CtcModel"]
 
@@ -96,7 +95,7 @@ class CtcModel(SpeechModel):
     @property
     def output_types(self) -> dict[str, NeuralType]:
         """Log-probabilities and lengths."""
-        return {"logprobs": NeuralType(("B", "T", "D"), LogprobsType()), "encoded_lengths": NeuralType(("B",), LengthsType())}
+        return ctc_types()
 
     def input_example(self) -> tuple[dict[str, Tensor]]:
         """A ragged batch of noise, the same at every call."""
