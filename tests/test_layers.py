@@ -31,6 +31,7 @@ ROOMS = [
     "contract",
     "check",
     "runtime",
+    "repository",
     "packaging",
     "serving",
     "models",

@@ -16,13 +16,15 @@ from torchport._external_data import beside
 from torchport._protobuf import LENGTH_DELIMITED, Field, fields, mapped, number_of
 from torchport.ports.dtypes import known_dtype
 
-__all__ = ["OnnxFile", "read_onnx"]
+__all__ = ["OnnxFile", "OnnxPorts", "read_onnx", "read_ports"]
 
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTIONS = 7, 8, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 11, 12, 15
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 9, 13, 14
 _TENSOR_CONTENTS = (4, 5, 6, 7, 9, 10, 11)
 _BLOCK = 2**20
+_MOST_FIELDS = 2_000_000
+"""Nodes and weights of a file of which only the ports are wanted: more than any model has, and soon walked over."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,56 @@ def read_onnx(path: Path) -> OnnxFile:
     names = {weight["name"] for weight in weights}
     inputs = [port for port in ports[_GRAPH_INPUT] if port["name"] not in names]
     return OnnxFile(dict(sorted(opsets.items())), inputs, ports[_GRAPH_OUTPUT], weights, nodes.hexdigest())
+
+
+@dataclass(frozen=True)
+class OnnxPorts:
+    """What an ONNX file takes and gives.
+
+    Attributes:
+        inputs: Name, dtype and axes of each input that has to be given, in order.
+        optional: The same of those that need not be given, as the file holds a value for them.
+        outputs: The same of each output.
+        beside: The names of the files that hold weights, as the file states them.
+    """
+
+    inputs: list[dict[str, Any]]
+    optional: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    beside: list[str]
+
+
+def read_ports(path: Path) -> OnnxPorts:
+    """Reads the ports of an ONNX file alone: no weight is looked at, and none beside it has to be there.
+
+    Raises:
+        ValueError: It is no ONNX file.
+    """
+    ports: dict[int, list[dict[str, Any]]] = {_GRAPH_INPUT: [], _GRAPH_OUTPUT: []}
+    names: set[str] = set()
+    beside: dict[str, None] = {}
+    graphs = count = 0
+    with mapped(path) as data:
+        for part in fields(data, 0, len(data)):
+            if part.number != _MODEL_GRAPH or part.wire != LENGTH_DELIMITED:
+                continue
+            graphs += 1
+            for one in fields(data, part.body, part.end):
+                count += 1
+                if count > _MOST_FIELDS:
+                    raise ValueError("the file holds more nodes than any model has")
+                if one.number in ports and one.wire == LENGTH_DELIMITED:
+                    ports[one.number].append(_port(data, one))
+                elif one.number == _GRAPH_INITIALIZER and one.wire == LENGTH_DELIMITED:
+                    names.update(_text(data, name) for name in _parts(data, one, _TENSOR_NAME))
+                    for entry in _parts(data, one, _TENSOR_EXTERNAL):
+                        key, value = _entry(data, entry)
+                        if key == "location":
+                            beside[value] = None
+    if not graphs:
+        raise ValueError("the file holds no graph")
+    given, taken = ([port for port in ports[_GRAPH_INPUT] if (port["name"] in names) is known] for known in (False, True))
+    return OnnxPorts(given, taken, ports[_GRAPH_OUTPUT], list(beside))
 
 
 def _text(data: mmap.mmap, field: Field) -> str:
@@ -142,8 +194,8 @@ def _weight(data: mmap.mmap, field: Field, path: Path) -> dict[str, Any]:
         elif one.number == _TENSOR_LOCATION:
             outside = number_of(data, one) == 1
         elif one.number == _TENSOR_EXTERNAL and one.wire == LENGTH_DELIMITED:
-            texts = {part.number: _text(data, part) for part in fields(data, one.body, one.end) if part.wire == LENGTH_DELIMITED}
-            external[texts.get(1, "")] = texts.get(2, "")
+            key, value = _entry(data, one)
+            external[key] = value
         elif one.number in _TENSOR_CONTENTS:
             contents.append(one)
     digest = hashlib.sha256()
@@ -154,6 +206,12 @@ def _weight(data: mmap.mmap, field: Field, path: Path) -> dict[str, Any]:
         for start in range(one.body if one.number == _TENSOR_RAW else one.start, one.end, _BLOCK):
             digest.update(data[start : min(start + _BLOCK, one.end)])
     return {"name": name, "dtype": dtype, "shape": shape, "sha256": digest.hexdigest()}
+
+
+def _entry(data: mmap.mmap, field: Field) -> tuple[str, str]:
+    """A ``StringStringEntryProto``."""
+    texts = {part.number: _text(data, part) for part in fields(data, field.body, field.end) if part.wire == LENGTH_DELIMITED}
+    return texts.get(1, ""), texts.get(2, "")
 
 
 def _packed(data: mmap.mmap, field: Field) -> list[int]:

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from torchport._version import __version__
+from torchport.cli._check_repository import check_repository
 from torchport.cli._diff import diff
 from torchport.cli._doctor import doctor
 from torchport.cli._export import ExamplesCommand, export
@@ -56,7 +57,8 @@ app = typer.Typer(
     name="torchport",
     help="Export PyTorch models to ONNX, TorchScript and .pt2, proved equal to the model.",
     epilog="--json and --traceback may stand behind the command too. "
-    "Exit codes: 0 done, 2 bad input, 3 a proof failed, 4 to 6 a contract changed (see diff), 1 anything else.",
+    "Exit codes: 0 done, 2 bad input, 3 a proof failed, 4 to 6 a contract changed (see diff), 7 and 8 a repository has faults "
+    "(see check-repository), 1 anything else.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
@@ -66,6 +68,7 @@ app.command(cls=ExamplesCommand)(verify)
 app.command()(package)
 app.command()(inspect)
 app.command()(diff)
+app.command()(check_repository)
 app.command()(models)
 app.command()(doctor)
 
