@@ -41,6 +41,7 @@ FRONT = {
     "__main__",
     "testing",
     "_hooks",
+    "_made_example",
     "_naming",
     "_outcome",
     "_failed_run",

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from torchport._failed_run import MADE_FROM_TYPES, failed_run
 from torchport._hooks import Hooks, read_hooks
-from torchport._naming import check_input_names, known_by_name, match_inputs, refuse_nested
+from torchport._made_example import made_example, traced_sizes
+from torchport._naming import check_input_names, match_inputs, refuse_nested
 from torchport._options import ExportOptions
-from torchport.errors import HookError, OptionError, TorchportError
+from torchport.errors import OptionError, TorchportError
 from torchport.ports import Port, Signature, is_port_like, make_inputs, signature_from_annotations
 from torchport.ports.calling import FlatCall, OutputNames, bind_example
 from torchport.ports.structure import flat_declarations
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from torchport.verification import Reference
     from torchport.verification.power import Witnesses
 
-__all__ = ["Subject", "declare", "declare_subnet", "explicit_names", "names_of_types", "reference_of", "traced_sizes", "witnesses_of"]
-
-_ODD_SIZES = (37, 29, 41, 31, 43, 23, 47, 19, 53)
-"""Sizes to trace with: odd, distinct, above one. A size of 1 hides broadcasting, an even one hides a factor."""
+__all__ = ["Subject", "declare", "declare_subnet", "explicit_names", "names_of_types", "reference_of", "witnesses_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,29 +56,6 @@ class Subject:
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def traced_sizes(symbols: Mapping[str, Any]) -> dict[str, int]:
-    """Sizes to trace with: odd, distinct and above one, within each axis's ``min``, ``max`` and ``multiple_of``.
-
-    Example:
-        >>> from torchport.ports import Axis
-        >>> traced_sizes({"batch": Axis("batch"), "time": Axis("time", min=4, multiple_of=4)})
-        {'batch': 3, 'time': 148}
-    """
-    sizes: dict[str, int] = {}
-    for symbol, axis in symbols.items():
-        wanted = (3, 5, 7) if symbol == "batch" else _ODD_SIZES
-        free = [size for size in wanted if size * axis.multiple_of not in sizes.values()] or list(wanted)
-        size = free[0] * axis.multiple_of
-        while size < axis.min:
-            size += axis.multiple_of * 2
-        if axis.max is not None and size > axis.max:
-            size = axis.max - axis.max % axis.multiple_of
-            taken = size in sizes.values() and size - axis.multiple_of >= max(axis.min, 2)
-            size -= axis.multiple_of if taken else 0
-        sizes[symbol] = size
-    return sizes
-
-
 def _is_axes(value: Any) -> bool:
     if isinstance(value, Mapping):
         return all(isinstance(key, int) for key in value)
@@ -95,20 +70,6 @@ def _seen(tensor: torch.Tensor) -> Port:
 def _any_rank(tensor: torch.Tensor) -> Port:
     """The port of an output that nobody declared: the reference says which of its axes vary."""
     return Port("...", dtype=str(tensor.dtype).removeprefix("torch."))
-
-
-def _from_types(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, Any]) -> Any:
-    """An example made from the declared types; optional inputs are left out."""
-    needed = {name: one for name, one in declared.items() if name not in hooks.disabled_inputs and not getattr(one, "optional", False)}
-    if not needed:
-        raise HookError(
-            "there is nothing to export with: no input example and no declared input types",
-            where=f"{type(module).__module__}.{type(module).__qualname__}",
-            hint="pass input_example=(tensor, …), or give the model input_types",
-        )
-    signature = Signature.of(inputs=needed, outputs={})
-    tensors = make_inputs(signature, traced_sizes(signature.symbols), seed=0)
-    return tensors if known_by_name(hooks.forward, tensors) else tuple(tensors.values())
 
 
 def axes_of(value: Any) -> dict[int, str] | list[int]:
@@ -192,6 +153,19 @@ def _run_example(call: FlatCall, module: torch.nn.Module, tensors: Mapping[str, 
         raise failed_run(error, module, tensors, ports.inputs, origin) from error
 
 
+def _ask(
+    module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, Any], example: Any, where: str
+) -> tuple[FlatCall, list[str], dict[str, torch.Tensor], Any]:
+    """Runs the model on an example: the flat call, the names in ``forward``, the tensors by declared name, and what the model answers."""
+    arguments, tensors = bind_example(hooks.forward, example, disabled=hooks.disabled_inputs, hook=where)
+    own_names = list(tensors)
+    arguments, tensors = match_inputs(arguments, tensors, declared, hooks)
+    tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    probe = FlatCall(_whole(module, hooks.forward), arguments, OutputNames.nothing())
+    ports = Signature.of(inputs={name: declared[name] for name in tensors if declared.get(name) is not None})
+    return probe, own_names, tensors, _run_example(probe, module, tensors, ports, where)
+
+
 def _whole(module: torch.nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
     """What a caller of ``module`` gets: ``forward``, within the hooks of the module itself where it has any."""
     if not (module._forward_hooks or module._forward_pre_hooks):
@@ -245,15 +219,10 @@ def declare(
         (options.input_example, "input_example (argument)") if options.input_example is not None else (hooks.example, "input_example")
     )
     if example is None:
-        example, where = _from_types(module, hooks, declared), MADE_FROM_TYPES
-    arguments, tensors = bind_example(hooks.forward, example, disabled=hooks.disabled_inputs, hook=where)
-    own_names = list(tensors)
-    arguments, tensors = match_inputs(arguments, tensors, declared, hooks)
-    tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-    probe = FlatCall(_whole(module, hooks.forward), arguments, OutputNames.nothing())
-    ports = Signature.of(inputs={name: declared[name] for name in tensors if declared.get(name) is not None})
-    answer = _run_example(probe, module, tensors, ports, where)
+        where = MADE_FROM_TYPES
+        example = made_example(module, hooks, declared, lambda made: _ask(module, hooks, declared, made, where))
+    probe, own_names, tensors, answer = _ask(module, hooks, declared, example, where)
+    arguments = probe.arguments
     names = OutputNames.of(answer, declared=list(hooks.output_types), disabled=hooks.disabled_outputs, where=hooks.forward_name)
     call = dataclasses.replace(probe, outputs=names)
     results = names.take(answer)

@@ -63,6 +63,11 @@ EXAMPLES = {
         lambda: nemo_fakes.RelPositionMultiHeadAttentionLongformer(window=(0, 4)),
         lambda: nemo_fakes.RelPositionMultiHeadAttentionLongformer(heads=1, window=(2, 0)),
     ],
+    "multihead-attention": [
+        lambda: nn.MultiheadAttention(8, 2),
+        lambda: nn.MultiheadAttention(8, 2, kdim=4, vdim=6, batch_first=True),
+        lambda: nn.MultiheadAttention(8, 2, bias=False, add_bias_kv=True, add_zero_attn=True),
+    ],
     "dropout": [nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout],
     "batch-norm-folding": [lambda: nn.BatchNorm1d(3), lambda: nn.BatchNorm2d(3), lambda: nn.BatchNorm3d(3)],
     "Conv1d-2d": [lambda: nn.Conv1d(3, 4, 3)],

@@ -250,3 +250,49 @@ def test_a_size_that_may_not_exceed_another_is_a_relation_and_no_range(tmp_path)
     with torchport.load(tmp_path / "m.onnx") as loaded:
         (answer,) = loaded({"values": torch.randn(7, 9), "places": torch.randint(0, 2, (6, 5))}).values()
     assert answer.shape == (6, 5)
+
+
+IMAGE = {"x": ("batch 3 height width", "float32")}
+
+
+class Boxes(nn.Module):
+    """The ten best of all places: an image needs ten places, however they lie."""
+
+    def forward(self, x):
+        return nn.functional.avg_pool2d(x, 2, ceil_mode=True).mean(1).flatten(1).topk(10, dim=1).values
+
+
+def test_axes_that_are_too_small_together_end_together(bench):
+    reference = bench(Boxes(), IMAGE, {"y": ("batch 10", "float32")}, {"batch": 2, "height": 32, "width": 24}).reference()
+    least = {name: low for name, (low, high) in reference.ranges.items() if high is None}
+    assert least.keys() == {"height", "width"}
+    assert -(-least["height"] // 2) * -(-least["width"] // 2) >= 10
+    assert max(least.values()) < 12
+    assert any("together" in note and f"height: {least['height']} or more" in note for note in reference.notes)
+    (refusal,) = reference.refusals
+    assert all(refusal.sizes[name] < size for name, size in least.items())
+
+
+def test_axes_that_are_too_large_together_end_together(bench):
+    def few(x):
+        if x.shape[2] * x.shape[3] > 1500:
+            raise ValueError("too many pixels")
+        return x.mean((1, 2, 3))
+
+    reference = bench(Of(few), IMAGE, {"y": ("batch", "float32")}, {"batch": 2, "height": 20, "width": 24}).reference()
+    most = {name: high for name, (low, high) in reference.ranges.items()}
+    assert 700 < most["height"] * most["width"] <= 1500
+    assert all(case.sizes["height"] <= most["height"] for case in reference.cases)
+
+
+def test_a_relation_that_shows_in_company_only_is_a_relation(bench):
+    def prompted(x, prompt):
+        if prompt.shape[1] > x.shape[1]:
+            raise ValueError("the prompt is longer than the text")
+        return x.cumsum(1) + prompt.sum(1, keepdim=True)
+
+    inputs = {"x": ("batch text", "float32"), "prompt": ("batch first", "float32")}
+    reference = bench(Of(prompted), inputs, {"y": ("batch text", "float32")}, {"batch": 2, "text": 40, "first": 5}).reference()
+    assert any("`first` is never greater than `text`" in note for note in reference.notes)
+    assert all(case.sizes["first"] <= case.sizes["text"] for case in reference.cases)
+    assert not {"first", "text"} & reference.ranges.keys()

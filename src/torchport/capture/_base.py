@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
@@ -21,6 +19,7 @@ from torchport.capture._reasons import reason_of
 from torchport.capture._records import Captured, Evidence, Failure, Form
 from torchport.errors import OptionError
 from torchport.prepare._records import Prepared
+from torchport.prepare.multihead_attention import separate_kernels
 
 __all__ = ["Program", "Strategy", "strategies"]
 
@@ -77,7 +76,7 @@ class Strategy(abc.ABC):
         started = time.process_time()
         witness = Witness(inputs=len(prepared.example))
         try:
-            with _ONE_AT_A_TIME, _safe_kernels(), torch.no_grad(), listening(witness.hear, verbose=options.verbose):
+            with _ONE_AT_A_TIME, separate_kernels(), torch.no_grad(), listening(witness.hear, verbose=options.verbose):
                 program = self._capture(prepared, form, options, witness)
         except Exception as error:  # noqa: BLE001 - a failure is a value here, whatever it was
             reason = error.message if isinstance(error, CaptureRefusal) else reason_of(error)
@@ -104,17 +103,6 @@ class CaptureRefusal(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
-
-
-@contextlib.contextmanager
-def _safe_kernels() -> Iterator[None]:
-    """The fused attention path of ``torch.nn`` is one opaque operator that no format knows."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def keeps_decisions(name: str) -> bool:

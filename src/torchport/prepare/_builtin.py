@@ -9,6 +9,7 @@ from torchport.prepare.folding import BatchNormFolding
 from torchport.prepare.linears import ParallelLinearReplacement
 from torchport.prepare.local_attention import LocalAttentionReplacement
 from torchport.prepare.masked_layers import MaskedConvolutionReplacement, SqueezeExciteReplacement
+from torchport.prepare.multihead_attention import MultiheadAttentionReplacement
 from torchport.prepare.norms import FusedLayerNormReplacement, FusedRMSNormReplacement
 from torchport.prepare.parametrizations import HookNormReplacement, ParametrizationReplacement
 from torchport.prepare.replacement import replacements
@@ -21,6 +22,7 @@ for replacement in (
     FusedLayerNormReplacement(),
     FusedRMSNormReplacement(),
     FusedSoftmaxReplacement(),
+    MultiheadAttentionReplacement(),
     ParallelLinearReplacement(),
     MaskedConvolutionReplacement(),
     SqueezeExciteReplacement(),

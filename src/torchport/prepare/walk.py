@@ -13,6 +13,7 @@ from torchport.errors import SwapError, TorchportError
 from torchport.prepare._compare import cloned
 from torchport.prepare._observe import Forward, Observation, intercepted, observe
 from torchport.prepare._records import Swap
+from torchport.prepare.multihead_attention import separate_kernels
 from torchport.prepare.replacement import PairReplacement, Reference, Replacement, Stage, prove_equal, replacements, shell, tied
 from torchport.prepare.state import active_keepers, kept_as_found, watched
 
@@ -77,7 +78,7 @@ def swap_modules(module: nn.Module, *, replace_1D_2D: bool = False, example_call
     changes = _take_pending(module)
     candidates = [part for part in _parts(module) if any(one.matches(part) for one in chosen)]
     left: list[nn.Module] = []
-    with torch.no_grad(), watched(), tied():
+    with torch.no_grad(), watched(), tied(), separate_kernels():
         if candidates or not all(keeper.seen_forward for keeper in keepers):
             pairs = [one for one in chosen if isinstance(one, PairReplacement)]
             seconds = [part for part in candidates if any(one.matches(part) for one in pairs)]

@@ -9,6 +9,7 @@ from torchport.errors import ReferenceRunError
 from torchport.ports import Axis, Signature
 from torchport.verification._records import Case, Refusal, sizes_text
 from torchport.verification.asking import Asker, Settled, smallest_batch, with_symbol
+from torchport.verification.joint_refusals import settle_jointly
 from torchport.verification.past_far import settle_far
 from torchport.verification.past_forks import settle_forks
 from torchport.verification.past_tables import settle_tables
@@ -19,7 +20,7 @@ __all__ = ["settle_sizes"]
 _MULTIPLES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 80, 96, 100, 128, 160, 200, 240, 256, 320, 480, 512)
 """Factors that models ask of an axis (strides multiply up, windows have round sizes)."""
 
-_ROUNDS = 6
+_ROUNDS = 8
 """Each round settles one thing; a model that still refuses after so many has rules that sizes alone cannot state."""
 
 
@@ -50,7 +51,7 @@ def settle_sizes(asker: Asker, signature: Signature, traced: Mapping[str, int], 
             settle_forks(asker, settled)
             settle_far(asker, settled)
             return settled
-        if not (_merge(asker, settled) or _narrow(asker, settled)):
+        if not (_merge(asker, settled) or _narrow(asker, settled) or settle_jointly(asker, settled, refused)):
             break
     if forgiving:
         settled.notes.append(f"{len(refused)} sizes were refused by the model ({refused[0].reason}); the examples of check_trace stand in")

@@ -1,0 +1,109 @@
+"""An example made from the declared types alone, at sizes that the model answers: axes that it wants equal are made equal."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torchport._hooks import Hooks
+from torchport._naming import known_by_name
+from torchport.errors import HookError, ReferenceRunError
+from torchport.ports import AxisKind, Signature, make_inputs
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["made_example", "traced_sizes"]
+
+_ODD_SIZES = (37, 29, 41, 31, 43, 23, 47, 19, 53)
+"""Sizes to trace with: odd, distinct, above one. A size of 1 hides broadcasting, an even one hides a factor."""
+
+
+def traced_sizes(symbols: Mapping[str, Any]) -> dict[str, int]:
+    """Sizes to trace with: odd, distinct and above one, within each axis's ``min``, ``max`` and ``multiple_of``.
+
+    Example:
+        >>> from torchport.ports import Axis
+        >>> traced_sizes({"batch": Axis("batch"), "time": Axis("time", min=4, multiple_of=4)})
+        {'batch': 3, 'time': 148}
+    """
+    sizes: dict[str, int] = {}
+    for symbol, axis in symbols.items():
+        wanted = (3, 5, 7) if symbol == "batch" else _ODD_SIZES
+        free = [size for size in wanted if size * axis.multiple_of not in sizes.values()] or list(wanted)
+        size = free[0] * axis.multiple_of
+        while size < axis.min:
+            size += axis.multiple_of * 2
+        if axis.max is not None and size > axis.max:
+            size = axis.max - axis.max % axis.multiple_of
+            taken = size in sizes.values() and size - axis.multiple_of >= max(axis.min, 2)
+            size -= axis.multiple_of if taken else 0
+        sizes[symbol] = size
+    return sizes
+
+
+def made_example(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, Any], ask: Callable[[Any], object]) -> Any:
+    """An example made from the declared types; optional inputs are left out.
+
+    Every axis has a size of its own, unless the model refuses that: two ports of one length each name their axis (``tokens_time``,
+    ``mask_time``), and only the model knows that they are equal. Then axes of one kind get one size, and those that need not be equal are
+    set apart again.
+
+    Args:
+        module: The model, for messages.
+        hooks: What is exported.
+        declared: The declared inputs, flat.
+        ask: Runs the model on an example; it raises where the model fails.
+
+    Raises:
+        HookError: Nothing is declared.
+    """
+    needed = {name: one for name, one in declared.items() if name not in hooks.disabled_inputs and not getattr(one, "optional", False)}
+    if not needed:
+        raise HookError(
+            "there is nothing to export with: no input example and no declared input types",
+            where=f"{type(module).__module__}.{type(module).__qualname__}",
+            hint="pass input_example=(tensor, …), or give the model input_types",
+        )
+    signature = Signature.of(inputs=needed, outputs={})
+
+    def example(sizes: Mapping[str, int]) -> Any:
+        tensors = make_inputs(signature, sizes, seed=0)
+        return tensors if known_by_name(hooks.forward, tensors) else tuple(tensors.values())
+
+    def answered(sizes: Mapping[str, int]) -> bool:
+        try:
+            ask(example(sizes))
+        except ReferenceRunError:
+            return False
+        return True
+
+    apart = traced_sizes(signature.symbols)
+    groups = list(_groups(signature))
+    if not groups or answered(apart):
+        return example(apart)
+    together = {**apart, **{name: size for names, size in _common(signature, groups, apart) for name in names}}
+    if together == apart or not answered(together):
+        return example(apart)
+    for name in together:
+        if answered({**together, name: apart[name]}):
+            together[name] = apart[name]
+    return example(together)
+
+
+def _groups(signature: Signature) -> Iterator[list[str]]:
+    """Symbols that may be meant to be equal: more than one of a kind."""
+    by_kind: defaultdict[AxisKind, list[str]] = defaultdict(list)
+    for name, axis in signature.symbols.items():
+        if axis.kind is not AxisKind.Batch:
+            by_kind[axis.kind].append(name)
+    return (names for names in by_kind.values() if len(names) > 1)
+
+
+def _common(signature: Signature, groups: Iterable[list[str]], sizes: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
+    """A size for each group that all of its axes take, where one of them has such a size."""
+    for names in groups:
+        size = next((sizes[name] for name in names if all(signature.symbols[one].allows(sizes[name]) for one in names)), None)
+        if size is not None:
+            yield names, size
