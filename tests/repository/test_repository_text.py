@@ -43,7 +43,7 @@ def test_a_broken_text_is_told_with_line_and_column(text, place, said):
     ("content", "encoded", "place"),
     [
         (b'name: "m\xfc"', True, (1, 7)),
-        (b"\ninput { data_type: TYPE_\xfc }", False, (2, 25)),
+        (b"\ninput { data_type: TYPE_\xfc }", False, (2, 20)),
         (b"input { data_type: \xfc }", False, (1, 20)),
     ],
 )
