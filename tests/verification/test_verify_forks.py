@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import copy
+import math
 import pickle
 import re
+import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given
@@ -61,6 +65,101 @@ def test_a_decision_that_a_trace_freezes_is_seen_at_a_size_of_the_other_way(tmp_
     assert "test_verify_forks.py:" in finding.cause
     assert "the file holds one way only" in finding.cause
     assert not list(tmp_path.iterdir())
+
+
+FACTORS = {600: 3.0, 900: 4.0}
+
+
+def _big(size):
+    return math.log2(size) > 9.5
+
+
+UNSEEN = {
+    "a function of C": lambda x: 3.0 if math.log2(x.shape[1]) > 9.5 else 2.0,
+    "a function of the model's own": lambda x: 3.0 if _big(x.shape[1]) else 2.0,
+    "a table": lambda x: FACTORS.get(x.shape[1], 2.0),
+    "a set": lambda x: 3.0 if x.shape[1] in {600, 900} else 2.0,
+    "steps": lambda x: 3.0 if len(range(0, x.shape[1], 100)) > 7 else 2.0,
+    "NumPy": lambda x: 3.0 if np.log2(x.shape[1]) > 9.5 else 2.0,
+    "a tensor of a size": lambda x: 3.0 if torch.tensor(x.shape[1]).item() > 700 else 2.0,
+    "a plain number": lambda x: 3.0 if int(x.shape[1]) >= 700 else 2.0,
+    "a plain remainder": lambda x: 3.0 if int(x.shape[1]) % 500 == 317 else 2.0,
+    "bytes": lambda x: 3.0 if x.nbytes > 2**14 else 2.0,
+    "one remainder": lambda x: 3.0 if x.shape[1] % 500 == 317 else 2.0,
+    "a remainder far away": lambda x: 3.0 if x.shape[1] % 8192 == 0 else 2.0,
+    "a common divisor": lambda x: 3.0 if math.gcd(x.shape[1], 1024) == 1024 else 2.0,
+    "a place in a list": lambda x: 3.0 if bisect.bisect([100, 700, 5000], x.shape[1]) > 1 else 2.0,
+    "one way in a comprehension": lambda x: sum([3.0 for _ in (1,) if math.log2(x.shape[1]) > 9.5], 2.0),
+    "one way of two in a condition": lambda x: 3.0 if x.dim() == 3 and math.isqrt(x.shape[1]) > 25 else 2.0,
+}
+
+
+class Scaled(nn.Module):
+    """Its input by a factor that depends on sizes."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor(x)
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_what_no_comparison_of_a_size_shows_is_tried_all_the_same(tmp_path, name):
+    with pytest.raises(ProofError):
+        torchport.export(Scaled(UNSEEN[name]), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X, strategy="trace")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_branch_that_may_hang_on_a_size_and_never_turned_is_told(tmp_path):
+    model = Scaled(lambda x: 3.0 if math.log2(x.shape[1]) > 30.5 else 2.0)
+    result = torchport.export(model, tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X, strategy="trace")
+    assert [note for note in result.proof.notes if note.startswith("weak: test_verify_forks.py:") and "may be a size" in note]
+
+
+@pytest.mark.filterwarnings("error")
+def test_settings_and_kinds_are_no_branches_on_sizes(tmp_path):
+    class Settings(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.kind = {"deep": True}
+            self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Identity()])
+
+        def scaled(self, x, factor=None, twice=False, mode="plain"):
+            factor = 2.0 if factor is None else factor
+            again = twice or self.kind.get("deep")
+            if mode == "other" or x.dtype == torch.float64 or x.dim() == 5 or not again:
+                return x * 7
+            return x * factor / math.sqrt(x.shape[-1])
+
+        def forward(self, x):
+            if self.training and not torch.jit.is_scripting():
+                return x
+            for layer in self.layers:
+                x = layer(x) if isinstance(layer, nn.Linear) else x
+            return self.scaled(x)
+
+    result = torchport.export(Settings(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X)
+    assert not result.proof.notes
+    assert max(case.sizes["time"] for case in result.proof.cases) < 40 * 37
+
+
+def test_a_tracer_of_the_user_is_put_back(tmp_path):
+    seen = []
+
+    def tracer(frame, event, argument):
+        seen.append(event)
+
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        torchport.export(Scaled(lambda x: 2.0), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X)
+        after = sys.gettrace()
+    finally:
+        sys.settrace(before)
+    assert after is tracer
+    assert seen
 
 
 def test_a_decision_within_another_is_tried_where_it_is_met(tmp_path):

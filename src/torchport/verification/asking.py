@@ -16,7 +16,8 @@ from torchport.ports import AxisKind, Signature, make_inputs
 from torchport.ports.extremes import Extreme
 from torchport.verification._records import Case, Refusal
 from torchport.verification.arrays import to_arrays
-from torchport.verification.forks import Sizes
+from torchport.verification.branches import Branches
+from torchport.verification.forks import Sizes, lines_losing
 from torchport.verification.noise import Call
 from torchport.verification.noted_sizes import ForkWatch, Log
 from torchport.verification.runtimes._base import shortened
@@ -39,6 +40,7 @@ class Asker:
         self.taken: dict[Sizes, set[tuple[int, int]]] = {}
         self.decided: dict[Sizes, Log] = {}
         self.seconds: dict[Sizes, float] = {}
+        self.branches = Branches()
         self.counts = False
         self._asked: dict[tuple[tuple[str, int], ...], Case | Refusal] = {}
 
@@ -82,10 +84,11 @@ class Asker:
         start = time.process_time()
         forks, tables = ForkWatch(), TableWatch()
         try:
-            with tables, forks:
+            with tables, forks, self.branches.watched():
                 return self.run(inputs)
         except Exception:  # noqa: BLE001 - code that asks for the very type of a size fails here, and only here
-            answer = self.run(inputs)
+            with self.branches.watched():
+                answer = self.run(inputs)
             forks.lose()
             return answer
         finally:
@@ -93,6 +96,11 @@ class Asker:
             self.taken[key] = tables.taken
             self.counts = self.counts or tables.counts
             self.seconds[key] = time.process_time() - start
+            self.branches.settle(site[:2] for site in self.decided[key])
+
+    def places_unseen(self) -> list[tuple[str, int]]:
+        """File and line where what becomes of a size is not seen: there it turns into a plain number, or a branch may hang on it."""
+        return [*lines_losing(self.decided), *((branch.file, branch.line) for branch in self.branches.one_way())]
 
     def fails_early(self, signature: Signature, sizes: Mapping[str, int], table: Table) -> Refusal | None:
         """The model's refusal where it comes soon after the table; the rest of the model is not run."""

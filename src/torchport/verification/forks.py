@@ -13,7 +13,7 @@ from typing import Any
 
 from torchport.verification.noted_sizes import CUT, LOST, Decision, Log
 
-__all__ = ["Fork", "Sizes", "forks", "lines_both_ways", "lines_turned", "next_sizes", "sizes_are_lost"]
+__all__ = ["Fork", "Sizes", "forks", "lines_both_ways", "lines_losing", "lines_turned", "next_sizes"]
 
 Sizes = tuple[tuple[str, int], ...]
 """Symbol and size, for use as a key."""
@@ -60,31 +60,41 @@ def forks(seen: Mapping[Sizes, Log]) -> list[Fork]:
         In the order in which they were first met. A line that decides several times in a run (a loop) is one fork, at its narrowest gap.
     """
     limits: dict[tuple[Any, ...], set[Any]] = defaultdict(set)
-    for decisions in seen.values():
+    met: dict[tuple[Any, ...], list[Sizes]] = defaultdict(list)
+    for sizes, decisions in seen.items():
         for site in decisions:
             limits[site[:-1]].add(site[-1])
+            met[site[:-1]].append(sizes)
     by_site: defaultdict[tuple[Any, ...], defaultdict[Sizes, list[Decision]]] = defaultdict(lambda: defaultdict(list))
     for sizes, decisions in seen.items():
         for site, found in decisions.items():
             loop = len(limits[site[:-1]]) > _LIMITS
-            if loop and site[2][:1] == (CUT,):
-                continue  # cut where the size says: no number of the model's own
             by_site[site[:-1] if loop else site][sizes].extend(found)
     kept = []
     for site, runs in by_site.items():
+        if site[2][:1] == (CUT,) and (len(site) == 3 or (len(limits[site[:3]]) > 2 and len(set(met[site[:3]])) == len(met[site[:3]]))):
+            continue  # cut where the size says, at one place in each run: no number of the model's own
         every = [one for found in runs.values() for one in found]
         outcomes = {one.outcome for one in every}
         points = {sizes: min((one.gap for one in found), key=abs) for sizes, found in runs.items()}
         factors = frozenset().union(*(one.factors for one in every))
         divisors = frozenset().union(*(one.divisors for one in every))
-        if len(outcomes) == 1 and (len(set(points.values())) > 1 or factors or divisors):
+        if site[2][:1] != (LOST,) and len(outcomes) == 1 and (len(set(points.values())) > 1 or factors or divisors):
             kept.append(Fork(site[0], site[1], outcomes.pop(), points, factors, divisors, site))
     return kept
 
 
-def sizes_are_lost(seen: Mapping[Sizes, Log]) -> bool:
-    """Whether the model makes plain numbers of sizes (``int(x.shape[1])``): its decisions on them are not among those noted."""
-    return any(LOST in decisions for decisions in seen.values())
+def lines_losing(seen: Mapping[Sizes, Log]) -> list[tuple[str, int]]:
+    """File and line where the model makes plain numbers of sizes (``int(x.shape[1])``): its decisions on them are not among those noted.
+
+    A size that is the same in all runs (the width of a head) is none that an artifact could be asked for.
+    """
+    found: dict[tuple[str, int], set[float]] = defaultdict(set)
+    for decisions in seen.values():
+        for site, made in decisions.items():
+            if site[2][:1] == (LOST,):
+                found[site[:2]].update(one.gap for one in made)
+    return [place for place, sizes in found.items() if len(sizes) > 1 or any(math.isnan(size) for size in sizes)]
 
 
 def lines_both_ways(seen: Mapping[Sizes, Log]) -> frozenset[tuple[str, int]]:
@@ -92,8 +102,8 @@ def lines_both_ways(seen: Mapping[Sizes, Log]) -> frozenset[tuple[str, int]]:
     outcomes: dict[tuple[Any, ...], set[bool]] = defaultdict(set)
     for decisions in seen.values():
         for site, found in decisions.items():
-            outcomes[site].update(one.outcome for one in found)
-    outcomes.pop(LOST, None)
+            if site[2][:1] != (LOST,):
+                outcomes[site].update(one.outcome for one in found)
     one_way = {(site[0], site[1]) for site, both in outcomes.items() if len(both) == 1}
     return frozenset((site[0], site[1]) for site in outcomes) - one_way
 
@@ -117,9 +127,9 @@ def next_sizes(fork: Fork, base: Mapping[str, int], steps: Mapping[str, int]) ->
     """
     moving = _movers(fork, base)
     for factor in sorted(fork.factors):
-        for symbol in dict.fromkeys((*moving, *base)):
+        for symbol in dict.fromkeys((*moving, *sorted(base, key=lambda name: not _moves(fork, name)))):
             whole = max(1, round(base[symbol] / factor)) * factor
-            for near in (whole, whole + 1, whole + factor - 1, whole + factor // 2):
+            for near in dict.fromkeys((whole, *_equal(fork, factor, whole), whole + 1, whole + factor - 1, whole + factor // 2)):
                 if near % steps[symbol] == 0:
                     yield {**base, symbol: near}
     for divisor in sorted(fork.divisors) if not moving else ():  # whole quotients were the same at all sizes
@@ -141,10 +151,24 @@ def next_sizes(fork: Fork, base: Mapping[str, int], steps: Mapping[str, int]) ->
                     yield {**base, symbol: size}
 
 
+def _equal(fork: Fork, factor: int, whole: int) -> list[int]:
+    """The size whose remainder is just what it is compared with: ``n % 500 == 317``."""
+    limit = fork.key[-1] if fork.key else None
+    return [whole + limit, whole + limit + 1] if isinstance(limit, int) and 0 < limit < factor else []
+
+
 def _movers(fork: Fork, base: Mapping[str, int]) -> list[str]:
     """The symbols that move the gap, the one that needs the least change first."""
     found = ((_crossing(fork, name, base), name) for name in base)
     return [name for _, name in sorted((abs(math.log(max(1.0, where) / base[name])), name) for where, name in found if where is not None)]
+
+
+def _moves(fork: Fork, name: str) -> bool:
+    """Whether sizes that differ in this symbol alone have different gaps."""
+    gaps: dict[Sizes, set[float]] = defaultdict(set)
+    for sizes, gap in fork.points.items():
+        gaps[tuple(one for one in sizes if one[0] != name)].add(gap)
+    return any(len(known) > 1 for known in gaps.values())
 
 
 def _crossing(fork: Fork, symbol: str, base: Mapping[str, int]) -> float | None:

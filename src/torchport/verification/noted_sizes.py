@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from collections import defaultdict
@@ -20,7 +21,8 @@ _DEPTH = 24
 """So many calls above a decision tell two uses of one line apart."""
 
 _SIZES = frozenset({"size", "numel", "stride", "storage_offset"})
-_SHAPE = torch.Tensor.shape
+_READ = (torch.Tensor.shape, torch.Tensor.nbytes)
+"""Attributes that are sizes."""
 
 _LOSING = frozenset({"__len__", "unbind", "__iter__", "tolist"})
 """Methods that make plain numbers, or lists, of a size."""
@@ -33,11 +35,11 @@ _PACKAGE = str(Path(__file__).parents[1])
 _PORTS = str(Path(__file__).parents[1] / "ports")
 _MODELS = str(Path(__file__).parents[1] / "models")
 
-_LARGEST_FACTOR = 4096
+_LARGEST_FACTOR = 2**16
 """A remainder by more than this is tried at no other size: the sizes that flip it would be far apart."""
 
-LOST: tuple[Any, ...] = ("", 0, (), None)
-"""Where a size that becomes a plain number is noted: what that number is compared with is not seen."""
+LOST = ("lost", 0)
+"""Stands in place of the calls where a size becomes a plain number: what that number is compared with is not seen."""
 
 CUT = ("a cut", 0)
 """Stands before the calls of a decision that is a cut of an axis."""
@@ -71,9 +73,9 @@ class ForkWatch(TorchFunctionMode):
         super().__init__()
         self.decisions: Log = defaultdict(list)
 
-    def lose(self) -> None:
-        """Notes that what was compared with a size was not seen."""
-        self.decisions[LOST].append(Decision(0.0, True))
+    def lose(self, size: float = math.nan, frame: FrameType | None = None) -> None:
+        """Notes that what is compared with a size is not seen: from this line on, or anywhere. One that is not known is never the same."""
+        _lose(self.decisions, size, frame)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -84,9 +86,9 @@ class ForkWatch(TorchFunctionMode):
                 site, decision = cut_here(size, limit, sys._getframe(1))
                 self.decisions[site].append(decision)
         if name in _LOSING:
-            self.lose()
+            self.lose(len(args[0].shape) and int.__int__(args[0].shape[0]), sys._getframe(1))
         answer = func(*args, **(kwargs or {}))
-        if name in _SIZES or getattr(func, "__self__", None) is _SHAPE:
+        if name in _SIZES or getattr(func, "__self__", None) in _READ:
             if type(answer) is int:
                 return _Size.of(answer, self.decisions)
             if type(answer) is torch.Size:
@@ -188,10 +190,17 @@ def _comparison(name: str) -> Callable[..., Any]:
     return method
 
 
+def _lose(log: Log, size: float, frame: FrameType | None) -> None:
+    while frame is not None and frame.f_back is not None and _is_in_between(frame.f_code.co_filename):
+        frame = frame.f_back
+    file, line = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
+    log[(file, line, (LOST,), None)].append(Decision(size, True))
+
+
 def _conversion(name: str) -> Callable[..., Any]:
     def method(self: Any, *others: Any) -> Any:
         if not sys._getframe(1).f_code.co_filename.startswith(_TORCH):
-            self._log[LOST].append(Decision(0.0, True))
+            _lose(self._log, float(_plain(self)), sys._getframe(1))
         return getattr(_parent(self), name)(self, *others)
 
     method.__name__ = name

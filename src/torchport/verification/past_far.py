@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from torchport.verification._records import Refusal
 from torchport.verification.asking import Asker, Settled, affordable, narrowed, smallest_batch
-from torchport.verification.forks import sizes_are_lost
 
 __all__ = ["settle_far"]
 
 _FAR = 10
 _FARTHER = 43
 """Where the model makes plain numbers of its sizes (``int(x.shape[1])``), what it compares them with is not seen: so many times, too."""
+
+_NAMED = 16
+"""So many sizes that are numbers of the model's own code are tried at most."""
 
 _SHARE = 0.15
 _SHARE_LOST = 0.6
@@ -21,19 +26,46 @@ lost."""
 def settle_far(asker: Asker, settled: Settled) -> None:
     """Adds a case for each symbol at ten times its traced size and a little more, where that takes a moment only.
 
-    A size that the model refuses ends the range of the symbol.
+    Where the model loses sight of a size, it is asked farther still, and at the sizes that are numbers in the code around. A size that the
+    model refuses ends the range of the symbol.
     """
-    lost = sizes_are_lost(asker.decided)
-    budget = (_SHARE_LOST if lost else _SHARE) * sum(asker.seconds.values())
+    unseen = asker.places_unseen()
+    budget = (_SHARE_LOST if unseen else _SHARE) * sum(asker.seconds.values())
     for name in list(settled.traced):
-        for factor in (_FAR, _FARTHER) if lost else (_FAR,):
-            base, axis = smallest_batch(settled), settled.signature.symbols[name]
-            size = (factor * settled.traced[name] // axis.multiple_of + 1) * axis.multiple_of
-            sizes = {**base, name: size}
-            if not axis.allows(size) or not affordable(asker, settled, sizes, within=budget):
-                continue
-            answer = asker.ask(settled.signature, sizes)
-            if isinstance(answer, Refusal):
-                narrowed(asker, settled, base, sizes, answer)
-            else:
-                settled.keep(answer)
+        for factor in (_FAR, _FARTHER) if unseen else (_FAR,):
+            step = settled.signature.symbols[name].multiple_of
+            _ask(asker, settled, name, (factor * settled.traced[name] // step + 1) * step, budget)
+    asked = 0
+    for name, size in _named(asker, settled):
+        if asked == _NAMED or not asker.places_unseen():
+            break
+        asked += _ask(asker, settled, name, size, budget)
+    for branch in asker.branches.one_way():
+        settled.notes.append(
+            f"weak: {Path(branch.file).name}:{branch.line} decides by what may be a size, and went one way at every size that was tried"
+        )
+
+
+def _named(asker: Asker, settled: Settled) -> Iterator[tuple[str, int]]:
+    """Sizes that are numbers of the code around: each itself, the next one, and sums of two (a remainder and what it is taken by)."""
+    numbers = asker.branches.numbers_near(asker.places_unseen())
+    sums = [one + other for one in numbers for other in numbers if one < other]
+    tried = {(name, case.sizes[name]) for case in settled.cases for name in settled.traced}
+    for size in dict.fromkeys((*numbers, *(one + 1 for one in numbers), *(sums if len(sums) < _NAMED else ()))):
+        for name in settled.traced:
+            if (name, size) not in tried:
+                yield name, size
+
+
+def _ask(asker: Asker, settled: Settled, name: str, size: int, budget: float) -> bool:
+    """Asks at one size of a symbol, with a batch of 1, where it is allowed and takes a moment only; says whether it asked."""
+    base, axis = smallest_batch(settled), settled.signature.symbols[name]
+    sizes = {**base, name: size}
+    if not axis.allows(size) or size == base[name] or not affordable(asker, settled, sizes, within=budget):
+        return False
+    answer = asker.ask(settled.signature, sizes)
+    if isinstance(answer, Refusal):
+        narrowed(asker, settled, base, sizes, answer)
+    else:
+        settled.keep(answer)
+    return True

@@ -1,0 +1,111 @@
+"""Judges a condition in a model's source: may a size decide it, without a comparison that was noted?"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+
+__all__ = ["may_hang_on_a_size"]
+
+_ASK_KINDS = frozenset({"isinstance", "issubclass", "hasattr", "callable", "type", "is_scripting", "is_tracing", "is_in_onnx_export"})
+"""Functions whose answer no size changes."""
+
+_OF_TENSORS = frozenset(
+    {"dtype", "device", "layout", "ndim", "dim", "is_floating_point", "is_complex", "is_cuda", "requires_grad", "is_nested", "is_sparse"}
+)
+"""What a tensor tells of itself without its sizes."""
+
+_PLAIN = (type(None), str, bytes, bool, torch.dtype, torch.device, torch.nn.Module)
+"""What no size turns into, but for a truth value: the assignment to its name tells where that comes from."""
+
+_DEPTH = 6
+"""So many assignments are followed back."""
+
+
+def may_hang_on_a_size(condition: ast.expr | None, frame: FrameType) -> bool:
+    """Whether a size may decide a condition.
+
+    Settings (``self.training``, an attribute of the object, an argument of ``True`` or ``False``), kinds and absences (``is None``) do not;
+    a call of anything else on anything that is not a setting may.
+
+    Args:
+        condition: The condition; ``None``, where its source is not known: it may.
+        frame: Where it is about to be decided: the names' values tell.
+    """
+    return condition is None or _may(condition, frame, _DEPTH)
+
+
+def _may(node: ast.AST, frame: FrameType, depth: int) -> bool:
+    if isinstance(node, ast.Constant):
+        return False
+    if isinstance(node, ast.Name):
+        return _name_may(node.id, frame, depth)
+    if isinstance(node, ast.Attribute):
+        return not _is_setting(node, frame) and node.attr not in _OF_TENSORS and _may(node.value, frame, depth)
+    if isinstance(node, ast.Compare) and all(isinstance(one, (ast.Is, ast.IsNot)) for one in node.ops):
+        return False
+    if isinstance(node, ast.Call):
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in _ASK_KINDS or name in _OF_TENSORS:
+            return False
+    return any(_may(child, frame, depth) for child in ast.iter_child_nodes(node) if isinstance(child, (ast.expr, ast.comprehension)))
+
+
+def _is_setting(node: ast.Attribute, frame: FrameType) -> bool:
+    """Whether this is an attribute, at any depth, of the object that the function belongs to, or of a module."""
+    root: ast.expr = node
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    if not isinstance(root, ast.Name):
+        return False
+    value = frame.f_locals.get(root.id, frame.f_globals.get(root.id))
+    return not isinstance(value, torch.Tensor) and (
+        isinstance(value, torch.nn.Module) or inspect.ismodule(value) or _is_first(root.id, frame)
+    )
+
+
+def _is_first(name: str, frame: FrameType) -> bool:
+    code = frame.f_code
+    return bool(code.co_argcount) and code.co_varnames[0] == name == "self"
+
+
+def _name_may(name: str, frame: FrameType, depth: int) -> bool:
+    if name not in frame.f_locals:
+        return False  # of the module, or built in
+    value = frame.f_locals[name]
+    given = _assigned(name, frame.f_code)
+    if not given:  # an argument
+        return not isinstance(value, _PLAIN) and not callable(value)
+    if isinstance(value, _PLAIN) and not isinstance(value, bool):
+        return False
+    return depth > 0 and any(_may(one, frame, depth - 1) for one in given)
+
+
+def _assigned(name: str, code: CodeType) -> list[ast.expr]:
+    """What a function assigns to a name."""
+    found: list[ast.expr] = []
+    for node in ast.walk(_source(code)):
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr)):
+            targets: list[Any] = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if node.value is not None and any(_binds(target, name) for target in targets):
+                found.append(node.value)
+        elif isinstance(node, (ast.For, ast.comprehension)) and _binds(node.target, name):
+            found.append(node.iter)
+    return found
+
+
+def _binds(target: ast.expr, name: str) -> bool:
+    return any(isinstance(one, ast.Name) and one.id == name for one in ast.walk(target))
+
+
+def _source(code: CodeType) -> ast.AST:
+    """The function as a tree; an empty one where there is no source."""
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(code)))
+    except (OSError, SyntaxError, TypeError):
+        return ast.Module([], [])
