@@ -223,6 +223,15 @@ def test_a_decision_whose_ways_agree_is_no_fault(tmp_path):
     assert not any("weak" in note for note in result.notes)
 
 
+def test_a_cut_that_no_size_can_reach_is_not_told(tmp_path):
+    class Shifted(nn.Module):
+        def forward(self, x):
+            return nn.functional.pad(x, (0, 0, 1, 1))[:, 1:]
+
+    result = torchport.export(Shifted(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X)
+    assert not result.proof.notes
+
+
 def test_where_the_model_refuses_past_a_threshold_the_range_ends_there(tmp_path):
     class Limited(nn.Module):
         def forward(self, x):

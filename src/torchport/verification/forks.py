@@ -13,7 +13,7 @@ from typing import Any
 
 from torchport.verification.noted_sizes import CUT, LOST, Decision, Log
 
-__all__ = ["Fork", "Sizes", "forks", "lines_both_ways", "lines_losing", "lines_turned", "next_sizes"]
+__all__ = ["Fork", "Sizes", "forks", "is_out_of_reach", "lines_both_ways", "lines_losing", "lines_turned", "next_sizes"]
 
 Sizes = tuple[tuple[str, int], ...]
 """Symbol and size, for use as a key."""
@@ -161,6 +161,17 @@ def _movers(fork: Fork, base: Mapping[str, int]) -> list[str]:
     """The symbols that move the gap, the one that needs the least change first."""
     found = ((_crossing(fork, name, base), name) for name in base)
     return [name for _, name in sorted((abs(math.log(max(1.0, where) / base[name])), name) for where, name in found if where is not None)]
+
+
+def is_out_of_reach(fork: Fork) -> bool:
+    """Whether a decision cannot go the other way: the sizes only take it farther from its turn, and the smallest were tried."""
+    names = [name for name, _ in next(iter(fork.points))]
+    smallest = {name: min(dict(sizes)[name] for sizes in fork.points) for name in names}
+    away = min(fork.points.values(), key=abs)
+    if fork.factors or fork.divisors or away == 0 or smallest not in [dict(sizes) for sizes in fork.points]:
+        return False
+    slopes = _slopes(fork, names)
+    return all(slopes[name] * away > -1e-6 for name in names) and all(_crossing(fork, name, smallest) is None for name in names)
 
 
 def _moves(fork: Fork, name: str) -> bool:

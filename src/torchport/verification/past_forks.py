@@ -10,7 +10,7 @@ import torch
 from torchport.ports import AxisKind
 from torchport.verification._records import Refusal, sizes_text
 from torchport.verification.asking import Asker, Settled, affordable, moved, narrowed, smallest_batch, with_symbol
-from torchport.verification.forks import Fork, Sizes, forks, next_sizes
+from torchport.verification.forks import Fork, Sizes, forks, is_out_of_reach, next_sizes
 
 __all__ = ["settle_forks"]
 
@@ -88,7 +88,7 @@ def _go_on(asker: Asker, settled: Settled, base: Mapping[str, int], sizes: Mappi
 
 
 def _not_settled(settled: Settled, fork: Fork) -> None:
-    if not fork.file.startswith(_TORCH):
+    if not fork.file.startswith(_TORCH) and not is_out_of_reach(fork):
         settled.notes.append(f"weak: {_where(fork)} decides by a size, and went one way at every size that was tried")
 
 
