@@ -101,6 +101,44 @@ def transducer(
     }
 
 
+def speaker(encoder: dict[str, Any], width: int, **decoder: Any) -> dict[str, Any]:
+    """A speaker model's config."""
+    head = {"_target_": f"{_ASR}.modules.SpeakerDecoder", "feat_in": width, "num_classes": 5, "emb_sizes": 12, **decoder}
+    return {
+        "target": f"{_ASR}.models.label_models.EncDecSpeakerLabelModel",
+        "sample_rate": 16000,
+        "preprocessor": FRONT_END,
+        "encoder": encoder,
+        "decoder": head,
+        "loss": {"_target_": "nemo.collections.common.losses.cross_entropy.CrossEntropyLoss"},
+        "optim": OPTIMISER,
+    }
+
+
+def classifier(kind: str, decoder: dict[str, Any], encoder: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A classifier's config."""
+    return {
+        "target": f"{_ASR}.models.classification_models.{kind}",
+        "sample_rate": 16000,
+        "labels": ["yes", "no", "up"],
+        "preprocessor": FRONT_END,
+        "encoder": encoder,
+        "decoder": decoder,
+        "optim": OPTIMISER,
+        **changes,
+    }
+
+
+def row_head(**changes: Any) -> dict[str, Any]:
+    """The decoder of a classifier of rows."""
+    return {"_target_": f"{_ASR}.modules.ConvASRDecoderClassification", "feat_in": 16, "num_classes": 3, **changes}
+
+
+def frame_head(**changes: Any) -> dict[str, Any]:
+    """The decoder of a classifier of frames."""
+    return {"_target_": "nemo.collections.common.parts.MultiLayerPerceptron", "hidden_size": 16, "num_classes": 3, **changes}
+
+
 _DURATIONS = [0, 1, 2, 4]
 _TDT: dict[str, Any] = {
     "joint": {"num_extra_outputs": len(_DURATIONS)},
@@ -119,6 +157,9 @@ _HYBRID = "hybrid_rnnt_ctc_models.EncDecHybridRNNTCTCModel"
 _APART: dict[str, Any] = {"separable": True}
 _GATED: dict[str, Any] = {"separable": True, "se": True, "se_context_size": -1, "se_reduction_ratio": 2}
 _DENSE: dict[str, Any] = {"residual": True, "residual_dense": True}
+
+_SMALL = convolutional(block(12, 5, **_APART), block(12, 3, repeat=2, residual=True, **_APART), block(16, 1))
+_SMALL_GATED = convolutional(block(12, 3, **_GATED), block(12, 3, repeat=2, residual=True, **_GATED), block(16, 1, **_GATED))
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "ctc-conformer": ctc(conformer(subsampling="striding", dropout=0.1, pos_emb_max_len=5000)),
@@ -199,5 +240,27 @@ VARIANTS: dict[str, dict[str, Any]] = {
         aux_ctc={"ctc_loss_weight": 0.3, "decoder": ctc_decoder(), "decoding": {"strategy": "greedy"}},
         **_TDT,
     ),
+    "speaker-titanet": speaker(_SMALL_GATED, 16, pool_mode="attention", attention_channels=8, angular=True),
+    "speaker-speakernet": speaker(_SMALL, 16, pool_mode="xvector", emb_sizes=[12, 10]),
+    "speaker-averages": speaker(_SMALL, 16, pool_mode="tap"),
+    "speaker-ecapa": speaker(
+        {
+            "_target_": f"{_ASR}.modules.ECAPAEncoder",
+            "feat_in": BANDS,
+            "filters": [8, 8, 8, 16],
+            "kernel_sizes": [5, 3, 3, 1],
+            "dilations": [1, 2, 3, 1],
+            "scale": 4,
+        },
+        16,
+        pool_mode="attention",
+        attention_channels=8,
+    ),
+    "classification-matchboxnet": classifier("EncDecClassificationModel", row_head(return_logits=True, pooling_type="avg"), _SMALL),
+    "classification-greatest": classifier("EncDecClassificationModel", row_head(return_logits=False, pooling_type="max"), _SMALL_GATED),
+    "classification-conformer": classifier("EncDecClassificationModel", row_head(), conformer(n_layers=1)),
+    "vad-frames": classifier("EncDecFrameClassificationModel", frame_head(num_layers=1, log_softmax=False), _SMALL),
+    "vad-frames-deeper": classifier("EncDecFrameClassificationModel", frame_head(num_layers=3, activation="tanh"), _SMALL_GATED),
+    "vad-frames-conformer": classifier("EncDecFrameClassificationModel", frame_head(), conformer(n_layers=1)),
 }
 """By name. The part before the first dash says how the model is called."""

@@ -69,7 +69,8 @@ def test_every_weight_of_the_graph_matters(tmp_path, name):
 
 
 EXPORTED = ["ctc-conformer", "ctc-fastconformer-causal", "ctc-jasper", "ctc-citrinet", "ctc-quartznet-layer-norm", "rnnt-citrinet"]
-EXPORTED += ["rnnt-stateless", "tdt-fastconformer"]
+EXPORTED += ["rnnt-stateless", "tdt-fastconformer", "speaker-titanet", "speaker-speakernet", "speaker-ecapa"]
+EXPORTED += ["classification-matchboxnet", "classification-greatest", "vad-frames-deeper"]
 
 
 @pytest.mark.parametrize("name", EXPORTED)
@@ -148,6 +149,12 @@ def test_no_table_of_positions_ends():
         ("rnnt-conformer", {"joint": {"_target_": "SampledRNNTJoint"}}, "joint._target_"),
         ("rnnt-conformer", {"joint": {"log_softmax": "yes"}}, "joint.log_softmax"),
         ("hybrid-fastconformer", {"aux_ctc": {"decoder": {"feat_in": 16}}}, "aux_ctc.decoder._target_"),
+        ("speaker-titanet", {"decoder": {"pool_mode": "sum"}}, "decoder.pool_mode"),
+        ("speaker-titanet", {"decoder": {"emb_sizes": []}}, "decoder.emb_sizes"),
+        ("speaker-ecapa", {"encoder": {"filters": "8"}}, "encoder.filters"),
+        ("classification-matchboxnet", {"decoder": {"pooling_type": "sum"}}, "decoder.pooling_type"),
+        ("vad-frames", {"decoder": {"channel_idx": 1}}, "decoder.channel_idx"),
+        ("vad-frames", {"decoder": {"_target_": "nemo.collections.asr.modules.LSTMDecoder"}}, "decoder._target_"),
         ("ctc-conformer", {"adapters": {"one": {}}}, "model.adapters"),
     ],
 )

@@ -137,6 +137,24 @@ for _family in (
             *(f"{_NEMO_ASR}.hybrid_rnnt_ctc_bpe_models.EncDecHybridRNNTCTCBPEModel", f"{_NEMO_ASR}.EncDecHybridRNNTCTCBPEModel"),
         ),
     ),
+    Family(
+        "nemo-classifier",
+        "torchport.models.speech.classifying:Classifier",
+        "NeMo's classification of speech (MatchboxNet, MarbleNet), from its archive",
+        aliases=(f"{_NEMO_ASR}.classification_models.EncDecClassificationModel", f"{_NEMO_ASR}.EncDecClassificationModel"),
+    ),
+    Family(
+        "nemo-frame-classifier",
+        "torchport.models.speech.classifying:FrameClassifier",
+        "NeMo's classification of frames (voice activity), from its archive",
+        aliases=(f"{_NEMO_ASR}.classification_models.EncDecFrameClassificationModel", f"{_NEMO_ASR}.EncDecFrameClassificationModel"),
+    ),
+    Family(
+        "nemo-speaker",
+        "torchport.models.speech.speaker:SpeakerModel",
+        "NeMo's voice embeddings (TitaNet, SpeakerNet, ECAPA), from its archive",
+        aliases=(f"{_NEMO_ASR}.label_models.EncDecSpeakerLabelModel", f"{_NEMO_ASR}.EncDecSpeakerLabelModel"),
+    ),
 ):
     families.add(_family.name, _family)
 

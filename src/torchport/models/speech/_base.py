@@ -77,7 +77,7 @@ class SpeechModel(ModelPT, Exportable):
         trainer: Kept as ``self.trainer``.
     """
 
-    _outside: ClassVar[tuple[str, ...]] = ("preprocessor.", "spec_augmentation.", "loss.")
+    _outside: ClassVar[tuple[str, ...]] = ("preprocessor.", "spec_augmentation.", "loss.", "eval_loss.")
     """What the names of weights begin with that the graph has no part in: the front end is fed its result, losses are for training."""
 
     def __init__(self, cfg: object = None, trainer: Any = None) -> None:

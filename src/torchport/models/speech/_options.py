@@ -60,6 +60,14 @@ class Options:
             self._refuse(name, value, " or ".join(repr(one) for one in choices))
         return value
 
+    def numbers(self, name: str, default: list[int] = _NO_DEFAULT) -> list[int]:
+        """Whole numbers, one or more; a single one may stand by itself."""
+        value = self._taken(name, default, (list, int), "whole numbers")
+        items = value if isinstance(value, list) else [value]
+        if not items or not all(type(one) is int and one > 0 for one in items):
+            self._refuse(name, value, "whole numbers of 1 or more")
+        return list(items)
+
     def raw(self, name: str, default: Any = None) -> Any:
         """Whatever is there."""
         return self._left.pop(name, default)

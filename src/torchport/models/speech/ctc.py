@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torchport.models.speech._base import SpeechModel, ctc_types, feature_ports, features_example
+from torchport.models.speech._base import ctc_types
+from torchport.models.speech._features import FeatureModel
 from torchport.models.speech._metadata import of_encoder, of_vocabulary
 from torchport.models.speech._options import Options
-from torchport.models.speech.encoders import build_encoder, class_of
+from torchport.models.speech.encoders import class_of
 from torchport.ports import NeuralType
 
 __all__ = ["CtcDecoder", "CtcModel"]
@@ -53,7 +54,7 @@ class CtcDecoder(nn.Module):
         return scores.transpose(1, 2).log_softmax(dim=-1)
 
 
-class CtcModel(SpeechModel):
+class CtcModel(FeatureModel):
     """An encoder and a CTC decoder: NeMo's ``EncDecCTCModel`` and ``EncDecCTCModelBPE``.
 
     Args:
@@ -71,7 +72,6 @@ class CtcModel(SpeechModel):
 
     def __init__(self, cfg: object = None, trainer: Any = None) -> None:
         super().__init__(cfg, trainer)
-        self.encoder = build_encoder(self.cfg.get("encoder"))
         self.decoder = CtcDecoder(self.cfg.get("decoder"))
 
     def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,18 +88,9 @@ class CtcModel(SpeechModel):
         return self.decoder(encoded), lengths
 
     @property
-    def input_types(self) -> dict[str, NeuralType]:
-        """Features and lengths."""
-        return feature_ports(self.encoder.bands)
-
-    @property
     def output_types(self) -> dict[str, NeuralType]:
         """Log-probabilities and lengths."""
         return ctc_types()
-
-    def input_example(self) -> tuple[dict[str, Tensor]]:
-        """A ragged batch of noise, the same at every call."""
-        return (features_example(self.encoder.bands),)
 
     def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
         """Feature settings, subsampling, vocabulary."""

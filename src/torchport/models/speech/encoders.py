@@ -7,12 +7,17 @@ from typing import TypeAlias
 from torchport.models.speech._options import Options
 from torchport.models.speech.conformer import ConformerEncoder
 from torchport.models.speech.convolutional import ConvolutionalEncoder
+from torchport.models.speech.ecapa import EcapaEncoder
 
 __all__ = ["Encoder", "build_encoder", "class_of"]
 
-Encoder: TypeAlias = ConformerEncoder | ConvolutionalEncoder
+Encoder: TypeAlias = ConformerEncoder | ConvolutionalEncoder | EcapaEncoder
 
-_ENCODERS: dict[str, type[Encoder]] = {"ConformerEncoder": ConformerEncoder, "ConvASREncoder": ConvolutionalEncoder}
+_ENCODERS: dict[str, type[Encoder]] = {
+    "ConformerEncoder": ConformerEncoder,
+    "ConvASREncoder": ConvolutionalEncoder,
+    "ECAPAEncoder": EcapaEncoder,
+}
 
 
 def build_encoder(section: object, where: str = "encoder") -> Encoder:

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from torchport.errors import HookError
-from torchport.models.speech._base import SpeechModel, ctc_types, feature_ports, features_example
+from torchport.models.speech._base import ctc_types
+from torchport.models.speech._features import FeatureModel
 from torchport.models.speech._metadata import of_encoder, of_sound, of_state, of_transducer, of_vocabulary
 from torchport.models.speech._options import Options
 from torchport.models.speech._prediction import Prediction, build_prediction
 from torchport.models.speech.ctc import CtcDecoder
-from torchport.models.speech.encoders import build_encoder, class_of
+from torchport.models.speech.encoders import class_of
 from torchport.ports import AxisKind, AxisType, NeuralType
 from torchport.ports.elements import AcousticEncodedRepresentation, LabelsType, LengthsType, LogprobsType
 
@@ -137,7 +138,7 @@ class Step(nn.Module):
         )
 
 
-class TransducerModel(SpeechModel):
+class TransducerModel(FeatureModel):
     """An encoder, a prediction network and a joint network: NeMo's ``EncDecRNNTModel`` and ``EncDecRNNTBPEModel``, RNNT and TDT.
 
     Args:
@@ -147,7 +148,6 @@ class TransducerModel(SpeechModel):
 
     def __init__(self, cfg: object = None, trainer: Any = None) -> None:
         super().__init__(cfg, trainer)
-        self.encoder = build_encoder(self.cfg.get("encoder"))
         self.decoder = build_prediction(self.cfg.get("decoder"))
         self.joint = Joint(self.cfg.get("joint"))
 
@@ -223,18 +223,9 @@ class HybridModel(TransducerModel):
         return ["self"] if self.decodes_ctc else super().list_export_subnets()
 
     @property
-    def input_types(self) -> dict[str, NeuralType]:
-        """Features and lengths."""
-        return feature_ports(self.encoder.bands)
-
-    @property
     def output_types(self) -> dict[str, NeuralType]:
         """Log-probabilities and lengths where CTC was chosen, else those of the encoder."""
         return ctc_types() if self.decodes_ctc else self.encoder.output_types
-
-    def input_example(self) -> tuple[dict[str, Tensor]]:
-        """A ragged batch of noise, the same at every call."""
-        return (features_example(self.encoder.bands),)
 
     def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
         """As of a CTC model where CTC was chosen, else as of any transducer."""
