@@ -90,3 +90,17 @@ def test_an_embedding_of_words_is_no_table_of_positions(bench):
     reference = bench(Words(), {"ids": ("batch time", "int64")}, Y, SIZES, example=example).reference()
     assert reference.ranges == {}
     assert reference.notes == ()
+
+
+def test_a_table_that_ends_where_the_axis_is_declared_to_is_used_as_a_whole(bench):
+    class Placed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(700, 4))
+
+        def forward(self, x):
+            return x + self.table[: x.shape[1]]
+
+    reference = bench(Placed(), {"x": "batch time{max=700} 4"}, {"y": "batch time 4"}, {"batch": 3, "time": 37}).reference()
+    assert max(case.sizes["time"] for case in reference.cases) == 700
+    assert not reference.refusals

@@ -208,7 +208,8 @@ def affordable(asker: Asker, settled: Settled, sizes: Mapping[str, int], *, with
     elements, seconds = max(known, default=(1, 0.0))
     relative = prod(sizes.values()) / max(1, elements)
     if within is not None:
-        return bool(seconds * relative**1.5 <= max(within, _MOMENT))
+        always = min((least for _, least in known), default=0.0)  # what the smallest run takes is not the sizes' doing
+        return bool(always + (seconds - always) * relative**1.5 <= max(within, _MOMENT))
     return bool(seconds * relative <= _SECONDS and seconds * relative**2 <= _SQUARED_SECONDS)
 
 

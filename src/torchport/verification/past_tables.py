@@ -24,25 +24,34 @@ def settle_tables(asker: Asker, settled: Settled) -> None:
         name, axis = table.symbol, settled.signature.symbols[table.symbol]
         step = axis.multiple_of
         last = table.last // step * step
-        if any(case.sizes[name] > last for case in settled.cases) or not axis.allows(last + step):
+        if any(case.sizes[name] > last for case in settled.cases):
             continue
         others = smallest_batch(settled)
-        tried = (last + step, last + step * (2 + last // step // 16))
-        refused = [size for size in tried if axis.allows(size) and settled.fits({**others, name: size})]
-        refusals = (asker.fails_early(settled.signature, {**others, name: size}, table) for size in refused)
-        refusal = next((one for one in refusals if one is not None), None)
-        if refusal is not None:
-            last, refusal = _last_before(asker, settled, table, others, refusal)
-            settled.signature = with_symbol(settled.signature, name, max=last)
-            settled.ranges[name] = (axis.min, last)
-            settled.refusals.append(refusal)
-            settled.notes.append(f"{name}: {axis.min} to {last}, where a table of {table.rows} rows ends")
-        elif last + step > _FAR * settled.traced[name]:
-            settled.notes.append(f"weak: a table of {table.rows} rows ends at {name} {last}; the artifact was not tried past it")
-        else:
-            settled.keep(asker.ask(settled.signature, {**others, name: last + step}))
+        if axis.allows(last + step):
+            last = _past(asker, settled, table, others, last)
         if axis.allows(last) and affordable(asker, settled, {**others, name: last}, within=_SHARE * sum(asker.seconds.values())):
             settled.keep(asker.ask(settled.signature, {**others, name: last}))  # every row of the table is used once
+
+
+def _past(asker: Asker, settled: Settled, table: Table, others: Mapping[str, int], last: int) -> int:
+    """Asks past the table; gives the greatest size that it serves."""
+    name, axis = table.symbol, settled.signature.symbols[table.symbol]
+    step = axis.multiple_of
+    tried = (last + step, last + step * (2 + last // step // 16))
+    refused = [size for size in tried if axis.allows(size) and settled.fits({**others, name: size})]
+    refusals = (asker.fails_early(settled.signature, {**others, name: size}, table) for size in refused)
+    refusal = next((one for one in refusals if one is not None), None)
+    if refusal is not None:
+        last, refusal = _last_before(asker, settled, table, others, refusal)
+        settled.signature = with_symbol(settled.signature, name, max=last)
+        settled.ranges[name] = (axis.min, last)
+        settled.refusals.append(refusal)
+        settled.notes.append(f"{name}: {axis.min} to {last}, where a table of {table.rows} rows ends")
+    elif last + step > _FAR * settled.traced[name]:
+        settled.notes.append(f"weak: a table of {table.rows} rows ends at {name} {last}; the artifact was not tried past it")
+    else:
+        settled.keep(asker.ask(settled.signature, {**others, name: last + step}))
+    return last
 
 
 def _last_before(asker: Asker, settled: Settled, table: Table, others: Mapping[str, int], refusal: Refusal) -> tuple[int, Refusal]:
