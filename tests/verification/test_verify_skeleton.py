@@ -12,12 +12,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from torchport.errors import RuntimeFailure
 from torchport.ports import Signature
 from torchport.verification import child
 from torchport.verification.axes import check_ports, onnx_ports
-from torchport.verification.runtimes import PortInFile
+from torchport.verification.runtimes import PortInFile, open_artifact
 from torchport.verification.runtimes._torch_files import TorchFileSession
-from torchport.verification.skeleton import read_skeleton
+from torchport.verification.skeleton import read_skeleton, refer_to_contents
 
 
 def saved(tmp_path, nodes, initializers):
@@ -51,6 +52,92 @@ def test_large_contents_stay_on_disk_and_everything_else_is_there(tmp_path):
     full = onnx.load(path)
     assert model.graph.node == full.graph.node
     assert model.opset_import == full.opset_import
+
+
+def product(tmp_path, change=lambda tensor: None, name="large"):
+    """A file with one large weight, one small one, and one that is spelled out; the large one changed."""
+    large = numpy_helper.from_array(np.random.default_rng(0).random((40, 70), np.float32), name)
+    change(large)
+    spelled = helper.make_tensor("spelled", TensorProto.FLOAT, [70], [0.5] * 70)
+    nodes = [helper.make_node("MatMul", ["x", name], ["a"]), helper.make_node("Add", ["a", "small"], ["b"])]
+    small = numpy_helper.from_array(np.ones(1, np.float32), "small")
+    return saved(tmp_path, [*nodes, helper.make_node("Add", ["b", "spelled"], ["y"])], [large, small, spelled])
+
+
+def test_a_model_that_refers_to_its_weights_is_the_file_in_everything_else(tmp_path):
+    path = product(tmp_path)
+    whole, referring = onnx.load(path), onnx.ModelProto.FromString(refer_to_contents(path))
+    large, kept = whole.graph.initializer[0], referring.graph.initializer[0]
+    place = {entry.key: entry.value for entry in kept.external_data}
+    assert place["location"] == "m.onnx"
+    assert path.read_bytes()[int(place["offset"]) :][: int(place["length"])] == large.raw_data
+    assert (kept.name, kept.dims, kept.data_type) == (large.name, large.dims, large.data_type)
+    for model in (whole, referring):
+        del model.graph.initializer[0]
+    assert whole == referring
+
+
+def test_a_session_opened_briefly_answers_as_one_of_the_file(tmp_path):
+    path = product(tmp_path)
+    x = np.random.default_rng(1).random((3, 40), np.float32)
+    with open_artifact(path) as one, open_artifact(path, briefly=True) as other:
+        assert (one.inputs, one.outputs) == (other.inputs, other.outputs)
+        assert np.array_equal(one.run({"x": x})["y"], other.run({"x": x})["y"])
+
+
+def test_a_file_that_is_opened_briefly_is_found_from_any_folder_and_through_a_link(tmp_path, monkeypatch):
+    (tmp_path / "näher").mkdir()
+    path = product(tmp_path).rename(tmp_path / "näher" / "ein modell.onnx")
+    (tmp_path / "link.onnx").symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    for one in ("näher/ein modell.onnx", "link.onnx"):
+        with open_artifact(one, briefly=True) as session:
+            assert session.run({"x": np.ones((2, 40), np.float32)})["y"].shape == (2, 70)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: tensor.ClearField("raw_data"),
+        lambda tensor: setattr(tensor, "raw_data", tensor.raw_data[:-4]),
+        lambda tensor: setattr(tensor, "raw_data", tensor.raw_data + bytes(4)),
+        lambda tensor: tensor.dims.extend([2]),
+        lambda tensor: setattr(tensor, "data_type", TensorProto.DOUBLE),
+        lambda tensor: setattr(tensor, "data_type", 77),
+    ],
+    ids=["none", "short", "long", "dims", "dtype", "no dtype"],
+)
+def test_a_weight_that_does_not_fit_its_declaration_is_refused_either_way(tmp_path, change):
+    path = product(tmp_path, change)
+    for briefly in (False, True):
+        with pytest.raises(RuntimeFailure):
+            open_artifact(path, briefly=briefly)
+
+
+def test_a_file_that_is_cut_short_is_refused_either_way(tmp_path):
+    path = product(tmp_path)
+    whole = path.read_bytes()
+    for end in (7, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        for briefly in (False, True):
+            with pytest.raises(RuntimeFailure):
+                open_artifact(path, briefly=briefly)
+
+
+def test_what_only_a_parser_can_judge_is_left_to_it(tmp_path):
+    path = product(tmp_path)
+    whole = path.read_bytes()
+    twice = onnx.ModelProto(graph=onnx.GraphProto(doc_string="more")).SerializeToString()
+    path.write_bytes(whole + twice)
+    assert refer_to_contents(path) is None
+    path.write_bytes(whole)
+    os.truncate(path, 2**31)  # a hole: it takes no room
+    assert refer_to_contents(path) is None
+    with pytest.raises(RuntimeFailure):
+        open_artifact(path, briefly=True)
+    beside = onnx.ModelProto.FromString(whole)
+    onnx.save(beside, path, save_as_external_data=True, location="beside.bin", size_threshold=0)
+    assert refer_to_contents(path) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\x0f\x0f not a model", b"\xff" * 40])

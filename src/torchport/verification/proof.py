@@ -66,7 +66,7 @@ def prove(
     runtime = runtime_for(artifact.path).name
     hand_back()
     try:
-        opened = session or open_artifact(artifact.paths, artifact.signature, timeout=timeout)
+        opened = session or open_artifact(artifact.paths, artifact.signature, timeout=timeout, briefly=True)
     except NoAnswerError:
         raise
     except RuntimeFailure as error:

@@ -59,7 +59,7 @@ def smallest_failure(
     if not failing or reference.call is None:
         return None
     if session is None:
-        with open_artifact(artifact.paths, artifact.signature) as opened:
+        with open_artifact(artifact.paths, artifact.signature, briefly=True) as opened:
             return smallest_failure(proof, artifact, reference, options, feeds=feeds, session=opened)
     asker = Asker(reference.call, reference.example)
     found: dict[tuple[int, ...], Reference] = {}

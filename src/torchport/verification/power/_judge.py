@@ -69,7 +69,7 @@ class Judge:
         opened = None if before is None else before.successor(paths, timeout=self.timeout)
         if opened is None:
             self.close()
-            opened = open_artifact(paths, self._artifact.signature, timeout=self.timeout)
+            opened = open_artifact(paths, self._artifact.signature, timeout=self.timeout, briefly=True)
         self._session = opened
         return opened
 

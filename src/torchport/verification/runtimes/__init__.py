@@ -32,7 +32,12 @@ def runtime_for(path: Path) -> Runtime:
 
 
 def open_artifact(
-    path: str | Path | Sequence[Path], signature: Signature | None = None, *, runtime: str | None = None, timeout: float = 600.0
+    path: str | Path | Sequence[Path],
+    signature: Signature | None = None,
+    *,
+    runtime: str | None = None,
+    timeout: float = 600.0,
+    briefly: bool = False,
 ) -> Session:
     """Opens an artifact in the runtime that its suffix asks for.
 
@@ -41,6 +46,7 @@ def open_artifact(
         signature: Its ports, where the caller knows them; else what the file carries.
         runtime: The runtime's name, instead of the suffix.
         timeout: Seconds for loading and for each answer, where the runtime has a process of its own.
+        briefly: Nobody changes the files while it is open: the runtime may leave weights where they lie.
 
     Raises:
         OptionError: No runtime opens such a file.
@@ -50,4 +56,5 @@ def open_artifact(
     chosen = runtimes[runtime] if runtime else runtime_for(paths[0])
     if missing := [part for part in paths if not part.is_file()]:
         raise RuntimeFailure("there is no such file", where=", ".join(part.name for part in missing))
-    return chosen.open(paths, signature, timeout=timeout)
+    opening = chosen.open_briefly if briefly else chosen.open
+    return opening(paths, signature, timeout=timeout)

@@ -112,6 +112,13 @@ class Runtime(ABC):
             RuntimeFailure: The runtime refuses the artifact.
         """
 
+    def open_briefly(self, paths: Sequence[Path], signature: Signature | None = None, *, timeout: float = 600.0) -> Session:
+        """Opens an artifact whose files nobody changes while it is open, as `open` does: they need not be copied into memory.
+
+        A runtime that can do with less then says so here; others open it as ever.
+        """
+        return self.open(paths, signature, timeout=timeout)
+
 
 runtimes: Registry[Runtime] = Registry("runtime", group="torchport.runtimes")
 """Every runtime, by name."""

@@ -13,6 +13,7 @@ from torchport.errors import RuntimeFailure
 from torchport.ports import Signature
 from torchport.verification._records import Array
 from torchport.verification.runtimes._base import PortInFile, Runtime, Session, check_feeds, shortened
+from torchport.verification.skeleton import refer_to_contents
 
 __all__ = ["OnnxRuntime"]
 
@@ -37,21 +38,36 @@ class OnnxRuntime(Runtime):
 
     def open(self, paths: Sequence[Path], signature: Signature | None = None, *, timeout: float = 600.0) -> Session:
         """Opens the file; ONNX Runtime reads names and shapes from it, ``signature`` and ``timeout`` are not needed."""
-        import onnxruntime as ort
+        return _open(paths, None)
 
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-        if sum(path.stat().st_size for path in paths if path.exists()) > _LARGE:
-            options.add_session_config_entry("session.disable_prepacking", "1")
-        path = Path(paths[0])
+    def open_briefly(self, paths: Sequence[Path], signature: Signature | None = None, *, timeout: float = 600.0) -> Session:
+        """Opens the file with its large weights mapped where they lie: loading them takes their size twice over for a moment."""
         try:
-            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise _refusal(error, path, ort.__version__) from error
-        return _OnnxSession(session, path)
+            model = refer_to_contents(Path(paths[0]).resolve())
+        except ValueError:  # ONNX Runtime says what is wrong with the file in its own words
+            model = None
+        return _open(paths, model)
+
+
+def _open(paths: Sequence[Path], model: bytes | None) -> Session:
+    """A session of the file, or of a model that refers to it."""
+    import onnxruntime as ort
+
+    path = Path(paths[0])
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    if sum(one.stat().st_size for one in paths if one.exists()) > _LARGE:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    if model is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.resolve().parent))
+    try:
+        session = ort.InferenceSession(str(path) if model is None else model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise _refusal(error, path, ort.__version__) from error
+    return _OnnxSession(session, path)
 
 
 class _OnnxSession(Session):
