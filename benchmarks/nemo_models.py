@@ -296,6 +296,20 @@ def _() -> Any:
     )
 
 
+@model("rnnt-conformer-streaming")
+def _() -> Any:
+    made = _transducer(encoder=conformer_settings(**_STREAMING))
+    made.set_export_config({"cache_support": True})
+    return made
+
+
+@model("rnnt-fastconformer-streaming")
+def _() -> Any:
+    made = _transducer(encoder=conformer_settings(**_FAST, **_STREAMING))
+    made.set_export_config({"cache_support": True})
+    return made
+
+
 @model("tdt-fastconformer")
 def _() -> Any:
     return _transducer(

@@ -13,7 +13,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 REFUSED = {
     "ctc-conformer-vggnet": "the model itself fails",
-    "ctc-lstm": "LSTMs with projections",
     "tts-fastpitch-ragged": "batch_lengths",
 }
 """What cannot be exported, and a word of the reason."""

@@ -12,6 +12,7 @@ from torchport.prepare.masked_layers import MaskedConvolutionReplacement, Squeez
 from torchport.prepare.multihead_attention import MultiheadAttentionReplacement
 from torchport.prepare.norms import FusedLayerNormReplacement, FusedRMSNormReplacement
 from torchport.prepare.parametrizations import HookNormReplacement, ParametrizationReplacement
+from torchport.prepare.projected_lstm import ProjectedLSTMReplacement
 from torchport.prepare.replacement import replacements
 
 __all__: list[str] = []
@@ -27,6 +28,7 @@ for replacement in (
     MaskedConvolutionReplacement(),
     SqueezeExciteReplacement(),
     LocalAttentionReplacement(),
+    ProjectedLSTMReplacement(),
     DropoutReplacement(),
     BatchNormFolding(),
     *map(TwinReplacement, TWINS),
