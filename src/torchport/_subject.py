@@ -244,6 +244,10 @@ def declare(
         renamed = [f"{own} as {name}" for own, name in zip(own_names, tensors, strict=True) if own != name]
         notes += [f"inputs are named as input_types says, in their order: {', '.join(renamed)}"] if renamed else []
     notes += [f"output {name} is None in the example: left out" for name in names.missing]
+    if any(not tensor.is_floating_point() for tensor in tensors.values()):  # a mask, or lengths that one is made of
+        from torchport.prepare import answers_of_fast_paths
+
+        notes += answers_of_fast_paths(module)
     if not signature.symbols:
         notes.append("every axis is static: nothing declares a dynamic one (input_types or dynamic_axes do)")
     traced = _without_ones(call, signature, tensors)

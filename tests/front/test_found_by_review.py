@@ -281,3 +281,29 @@ def test_a_model_that_cannot_be_put_back_gives_no_file(tmp_path):
     with pytest.raises(PrepareError, match="could not be put back"):
         torchport.export(Writes(), tmp_path / "m.onnx", input_types={"x": "batch 300"})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")  # the eager call below is a user's own
+@pytest.mark.parametrize("nested", [True, False])
+def test_what_a_fast_path_of_torch_answers_otherwise_is_told(tmp_path, nested):
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=nested)
+
+        def forward(self, x, hidden):
+            return self.encoder(x, src_key_padding_mask=hidden)
+
+    model = Masked().eval()
+    x, hidden = torch.randn(3, 10, 8), torch.arange(10)[None] >= torch.tensor([10, 7, 4])[:, None]
+    types = {"x": "batch time 8", "hidden": ("batch time", "bool")}
+    result = torchport.export(model, tmp_path / "m.onnx", input_example=(x, hidden), input_types=types)
+    assert any("encoder: where a padding mask" in note for note in result.notes) == nested
+    with torchport.load(result.path) as loaded:
+        (answer,) = loaded({"x": x, "hidden": hidden}).values()
+    with torch.no_grad():
+        fast = model(x, hidden)
+    torch.testing.assert_close(torch.tensor(answer), model(x, hidden).detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.tensor(answer)[~hidden], fast[~hidden], rtol=1e-5, atol=1e-5)
+    assert bool((fast[hidden] == 0).all()) == nested

@@ -6,6 +6,7 @@ from torchport.prepare import _builtin as _builtin
 from torchport.prepare._records import Prepared, Swap
 from torchport.prepare.digest import state_digest
 from torchport.prepare.hooks import check_prepare_names, run_prepare_hooks
+from torchport.prepare.multihead_attention import answers_of_fast_paths
 from torchport.prepare.replacement import PairReplacement, Replacement, Stage, borrowed, defined_by, replacements, shell
 from torchport.prepare.state import as_found_again, kept_as_found, watched
 from torchport.prepare.walk import replace_for_export, swap_modules
@@ -24,6 +25,8 @@ __all__ = [
     "replace_for_export",
     "run_prepare_hooks",
     "swap_modules",
+    # what to know of torch's own layers
+    "answers_of_fast_paths",
     # writing a replacement
     "PairReplacement",
     "Replacement",

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchport.prepare.masked_layers import derived
 from torchport.prepare.replacement import Replacement, defined_by
 
-__all__ = ["MultiheadAttentionReplacement", "separate_kernels"]
+__all__ = ["MultiheadAttentionReplacement", "answers_of_fast_paths", "separate_kernels"]
 
 _TORCH = "torch.nn.modules.activation.MultiheadAttention"
 
@@ -28,6 +28,20 @@ def separate_kernels() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def answers_of_fast_paths(module: nn.Module) -> list[str]:
+    """What to know of transformer encoders whose own fast path gives other numbers than their layers do.
+
+    In ``nn.TransformerEncoder`` (torch 2.13) a padding mask packs the batch as nested tensors when no gradient is asked for, and what the
+    mask hides comes back as 0. With gradients on, or with ``torch.backends.mha.set_fastpath_enabled(False)``, the layers answer there, too.
+    """
+    return [
+        f"{name or 'the model'}: where a padding mask hides a position, torch's fast path answers 0 under no_grad; the artifact answers what "
+        "the model does with gradients on, and the same everywhere else"
+        for name, part in module.named_modules()
+        if isinstance(part, nn.TransformerEncoder) and getattr(part, "use_nested_tensor", False)
+    ]
 
 
 class MultiheadAttentionReplacement(Replacement):
