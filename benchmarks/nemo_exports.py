@@ -4,8 +4,8 @@
 
 Every export runs in a process of its own, on a model built anew. The file is then run at sizes, ragged lengths and values that neither
 export has seen, and held against NeMo's own methods for inference on the untouched model, which share no code with either export. The
-number is the largest difference over all outputs, relative to each output's scale. NeMo's files get the benefit of the doubt: frames past a row's
-length do not count, scores may be unnormalised, and an output that is missing is told, not counted.
+number is the largest difference over all outputs, relative to each output's scale. NeMo's files get the benefit of the doubt: frames
+past a row's length do not count, scores may be unnormalised, and an output that is missing is told, not counted.
 """
 
 from __future__ import annotations

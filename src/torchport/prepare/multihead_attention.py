@@ -37,8 +37,8 @@ def answers_of_fast_paths(module: nn.Module) -> list[str]:
     mask hides comes back as 0. With gradients on, or with ``torch.backends.mha.set_fastpath_enabled(False)``, the layers answer there, too.
     """
     return [
-        f"{name or 'the model'}: where a padding mask hides a position, torch's fast path answers 0 under no_grad; the artifact answers what "
-        "the model does with gradients on, and the same everywhere else"
+        f"{name or 'the model'}: where a padding mask hides a position, torch's fast path answers 0 under no_grad; the artifact answers "
+        "what the model does with gradients on, and the same everywhere else"
         for name, part in module.named_modules()
         if isinstance(part, nn.TransformerEncoder) and getattr(part, "use_nested_tensor", False)
     ]
