@@ -1,6 +1,7 @@
 """``torchport.load`` and ``torchport.verify``: artifacts as callables, and artifacts of anybody proved."""
 
 import threading
+import warnings
 
 import numpy as np
 import onnx
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 import torchport
-from torchport.errors import OptionError, PortError, PortTypeError, PortValueError, ProofError, RuntimeFailure
+from torchport.errors import OptionError, PortError, PortTypeError, PortValueError, ProofError, RuntimeFailure, TorchportError
 from torchport.loading import load, verify
 from torchport.prepare.digest import state_digest
 
@@ -214,6 +215,34 @@ def test_a_foreign_file_is_held_against_the_ports_that_the_caller_declares(tmp_p
     assert verify(foreign(tmp_path / "f.onnx", dims=("rows", 4)), linear(), input_example=example, **types).ok
     with pytest.raises(ProofError, match="rows"):
         verify(foreign(tmp_path / "g.onnx", dims=(3, 4)), linear(), input_example=example, **types)
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv1d(4, 3, 3, padding=1)
+
+    def forward(self, x, mask):
+        return self.conv(x) * mask[:, None], mask.sum(1)
+
+
+@pytest.mark.parametrize("declared", ["nothing", "inputs", "both"])
+@pytest.mark.parametrize("output", ["steps", "time", "flags", "batch"])
+def test_a_foreign_file_may_call_one_axis_differently_in_each_port_but_no_two_axes_alike(tmp_path, output, declared):
+    path, example = tmp_path / "f.onnx", (torch.randn(2, 4, 11), torch.ones(2, 11))
+    axes = {"x": {0: "batch", 2: "time"}, "mask": {0: "batch", 1: "flags"}, "y": {0: "batch", 2: output}, "n": {0: "batch"}}
+    names = {"input_names": ["x", "mask"], "output_names": ["y", "n"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the trace-based exporter, which is what others use
+        torch.onnx.export(Masked().eval(), example, path, dynamo=False, dynamic_axes=axes, **names)
+    types = {"input_types": {"x": "batch 4 time", "mask": "batch flags"}, "output_types": {"y": f"batch 3 {output}", "n": "batch"}}
+    given = {"nothing": {}, "inputs": {"input_types": types["input_types"]}, "both": types}[declared]
+    if output == "batch":
+        with pytest.raises(TorchportError, match="batch"):
+            verify(path, Masked(), input_example=example, **given)
+    else:
+        assert verify(path, Masked(), input_example=example, **given).ok
 
 
 class Pair(nn.Module):

@@ -393,7 +393,8 @@ def _attempt(
         )
     with watch.stage("emit", format.name):
         artifact = format.write(captured, folder, options.output.stem, options, _metadata(prepared, captured))
-    return artifact, tuple(_decided_by_size(captured, reference))
+    told = [one.message for one in captured.evidence if one.told]
+    return artifact, (*told, *_decided_by_size(captured, reference))
 
 
 def _decided_by_size(captured: Captured, reference: Reference) -> Iterator[str]:

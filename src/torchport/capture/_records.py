@@ -22,12 +22,14 @@ class Evidence:
         file: The model's source file that caused it, if known.
         line: The line in ``file``.
         decisive: No example can settle it (control flow that depends on values).
+        told: The user should know of it, though nothing hangs on it.
     """
 
     message: str
     file: str | None = None
     line: int | None = None
     decisive: bool = False
+    told: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from torchport.capture._base import Program, Strategy
 from torchport.capture._evidence import Witness
 from torchport.capture._native import quiet_native_warnings
 from torchport.capture._opset import TRACE_MAX_OPSET, asked_opset
-from torchport.capture._records import Form
+from torchport.capture._packed import is_about_packing, outputs_in_use
+from torchport.capture._records import Evidence, Form
 from torchport.capture._shapes import shapes_without_weights
 from torchport.capture._weights import bind_weights, named_tensors
 from torchport.ports import Direction
@@ -40,7 +41,17 @@ class Trace(Strategy):
     def _capture(self, prepared: Prepared, form: Form, options: ExportOptions, witness: Witness) -> Program:
         if form == "script":
             return Program(_script(prepared, options, witness))
-        return Program(_onnx(prepared, options, witness))
+        try:
+            return Program(_onnx(prepared, options, witness))
+        except RuntimeError as error:
+            if not is_about_packing(error):
+                raise
+            with outputs_in_use(prepared) as layers:
+                if not layers:
+                    raise
+                said = f"the outputs of {', '.join(layers)}, which nobody reads, are read in the file, and none of them is added to the last state"
+                read = Evidence(said, told=True)
+                return Program(_onnx(prepared, options, witness), (read,))
 
 
 def _onnx(prepared: Prepared, options: ExportOptions, witness: Witness) -> ir.Model:

@@ -47,6 +47,7 @@ def check_ports(
     unused: Sequence[str] = (),
     extra: Mapping[str, object] | None = None,
     traced: Mapping[str, int] | None = None,
+    foreign: Signature | None = None,
 ) -> list[Finding]:
     """Compares the file's ports with the declared ones.
 
@@ -57,11 +58,14 @@ def check_ports(
         unused: Declared inputs that the graph does not use and the format may drop.
         extra: Inputs that are weights.
         traced: The traced sizes, to say where a baked number comes from.
+        foreign: The ports as its caller declared them, of a file that others wrote: it may call an axis as they do, and one that nobody
+            declared as it likes, as long as it calls no other axis so.
 
     Returns:
         What disagrees; axes that the file says nothing of are no finding for formats without shapes.
     """
     findings: list[Finding] = []
+    called: dict[str, str] = {}
     for direction, found, declared in (("input", inputs, signature.inputs), ("output", outputs, signature.outputs)):
         names = [port.name for port in found if port.name not in (extra or {})]
         wanted = [name for name in declared if name in names or name not in unused]
@@ -70,7 +74,8 @@ def check_ports(
             findings.append(Finding("names", "", {}, said, ", ".join(names) or "none", cause=_renamed(direction, wanted, names)))
         for port in found:
             if port.name in declared:
-                findings.extend(_check_port(port, declared[port.name], traced or {}))
+                others = None if foreign is None else _names(getattr(foreign, f"{direction}s").get(port.name), port.dims)
+                findings.extend(_check_port(port, declared[port.name], traced or {}, others, called))
     return findings
 
 
@@ -92,7 +97,17 @@ def answers_to(inputs: Sequence[PortInFile], outputs: Sequence[PortInFile], sign
     return given >= set(signature.inputs) - set(unused) and answered >= set(signature.outputs)
 
 
-def _check_port(found: PortInFile, declared: Port, traced: Mapping[str, int]) -> list[Finding]:
+def _names(declared: Port | None, dims: Sequence[int | str | None] | None) -> tuple[str | None, ...]:
+    """What a caller calls the axes; those that he does not say to vary have the name that the file gives them."""
+    own = tuple(dim if isinstance(dim, str) else None for dim in dims or ())
+    if declared is None or declared.axes is None or len(declared.axes) != len(own):
+        return own
+    return tuple(axis.name if axis.dynamic else name for axis, name in zip(declared.axes, own, strict=True))
+
+
+def _check_port(
+    found: PortInFile, declared: Port, traced: Mapping[str, int], others: tuple[str | None, ...] | None, called: dict[str, str]
+) -> list[Finding]:
     findings = []
     if found.dtype is not None and declared.dtype is not None and found.dtype != declared.dtype:
         findings.append(Finding("dtype", found.name, {}, f"{declared.dtype} as declared", f"{found.dtype} in the file"))
@@ -102,7 +117,11 @@ def _check_port(found: PortInFile, declared: Port, traced: Mapping[str, int]) ->
         return [*findings, Finding("axis", found.name, {}, f"{len(declared.axes)} axes", f"{len(found.dims)} axes in the file")]
     for index, (dim, axis) in enumerate(zip(found.dims, declared.axes, strict=True)):
         got = f"{'no size' if dim is None else dim} in the file"
-        if axis.dynamic and dim != axis.name:
+        if others is not None and axis.dynamic and isinstance(dim, str) and dim in (axis.name, others[index]):
+            if called.setdefault(dim, axis.name) == axis.name:
+                continue
+            findings.append(Finding("axis", found.name, {}, f"axis {index} `{axis.name}`", f"{got}, as is `{called[dim]}`"))
+        elif axis.dynamic and dim != axis.name:
             baked = f"`{axis.name}` was baked in at {dim}" if isinstance(dim, int) and traced.get(axis.name) == dim else ""
             findings.append(Finding("axis", found.name, {}, f"axis {index} `{axis.name}`", got, cause=baked))
         elif not axis.dynamic and axis.size is not None and dim != axis.size:

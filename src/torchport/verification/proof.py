@@ -176,6 +176,7 @@ class Prover:
             unused=self.artifact.unused_inputs,
             extra=self.feeds,
             traced=self.reference.traced,
+            foreign=None if "torchport.signature" in self.artifact.metadata else self.reference.declared,
         )
 
     def _ports(self, session: Session) -> tuple[Sequence[PortInFile], Sequence[PortInFile]]:

@@ -54,6 +54,7 @@ class Reference:
         notes: What the user should know.
         lines_both_ways: File and line of decisions on sizes that the cases take both ways.
         cpu_seconds: CPU time it took.
+        declared: The ports as they were declared, before axes were merged and named by what they do.
         call: The model; it answers as the reference only while nothing has prepared it, so `answers_as_before` comes first.
         untouched: A context within which ``call`` is the untouched model again, whatever has prepared it since.
     """
@@ -74,6 +75,7 @@ class Reference:
     notes: tuple[str, ...] = ()
     lines_both_ways: frozenset[tuple[str, int]] = frozenset()
     cpu_seconds: float = 0.0
+    declared: Signature | None = field(default=None, repr=False)
     call: Call | None = field(default=None, repr=False, compare=False)
     untouched: Callable[[], AbstractContextManager[object]] = field(default=contextlib.nullcontext, repr=False, compare=False)
     _measured: dict[int, tuple[Case, Mapping[str, float]]] = field(default_factory=dict, repr=False, compare=False)
@@ -207,6 +209,7 @@ def take_reference(
         notes=(*settled.notes, *notes, *_noise_notes(noise), *_power_notes(cases)),
         lines_both_ways=lines_both_ways(asker.decided),
         cpu_seconds=time.process_time() - start,
+        declared=signature,
         call=call,
     )
 

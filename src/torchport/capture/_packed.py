@@ -1,0 +1,67 @@
+"""A packed sequence goes into a recurrent layer whose outputs nobody reads: the trace-based exporter has no way to write that."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from torchport.prepare._records import Prepared
+from torchport.prepare._vault import dispatch_mode, pointer_of, tensors_in
+
+__all__ = ["is_about_packing", "outputs_in_use"]
+
+
+def is_about_packing(error: Exception) -> bool:
+    """Whether the exporter fell over an output that nobody reads: PyTorch 2.13 looks up its first use without asking for one."""
+    return isinstance(error, RuntimeError) and "_M_range_check" in str(error)
+
+
+@contextlib.contextmanager
+def outputs_in_use(prepared: Prepared) -> Iterator[list[str]]:
+    """Inside, last states of packed sequences are read together with the outputs beside them, which the exporter asks for.
+
+    What is added to a state is the sum of no number at all: nothing, in every runtime.
+
+    Yields:
+        The paths of the layers whose outputs nobody reads.
+    """
+    idle = _idle(prepared)
+    with contextlib.ExitStack() as stack:
+        for layer in idle:
+            stack.callback(layer.register_forward_hook(_read_outputs).remove)
+        yield [path for path, part in prepared.module.named_modules() if part in idle]
+
+
+def _read_outputs(layer: Any, args: tuple[Any, ...], answer: Any) -> Any:
+    outputs, states = answer
+    if not isinstance(outputs, PackedSequence):
+        return answer
+    nothing = pad_packed_sequence(outputs, batch_first=layer.batch_first)[0].flatten()[:0].sum()
+    return outputs, tuple(state + nothing for state in states) if isinstance(states, tuple) else states + nothing
+
+
+def _idle(prepared: Prepared) -> list[nn.Module]:
+    """The recurrent layers that give a packed sequence of outputs which no operation takes."""
+    given: dict[tuple[str, int] | None, nn.Module] = {}
+    kept: list[torch.Tensor] = []
+    taken: set[tuple[str, int] | None] = set()
+
+    def note(layer: nn.Module, _: Any, answer: Any) -> None:
+        if isinstance(answer[0], PackedSequence):
+            kept.append(answer[0].data)  # nothing else takes its place in memory meanwhile
+            place = pointer_of(answer[0].data)
+            given[place] = layer
+            taken.discard(place)  # what lay there before is another's
+
+    layers = [part for part in prepared.module.modules() if isinstance(part, nn.RNNBase)]
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            stack.callback(layer.register_forward_hook(note).remove)
+        stack.enter_context(dispatch_mode(lambda _, args, kwargs: taken.update(map(pointer_of, tensors_in((args, kwargs))))))
+        prepared.module(*prepared.example.values())
+    return list({id(layer): layer for place, layer in given.items() if place not in taken}.values())

@@ -1,0 +1,54 @@
+"""Recurrent layers over packed sequences of which only the last state is read, through the trace-based exporter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import torchport
+
+EXAMPLE = (torch.randn(3, 11, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([11, 7, 4]))
+TYPES = {"x": "batch time 6", "lengths": "batch"}
+
+
+class Last(nn.Module):
+    """The last state of a stack of recurrent layers."""
+
+    def __init__(self, kind, *, layers=1, stacked=False, **settings):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = kind(6, 6, batch_first=True) if stacked else None
+        self.last = kind(6, 8, layers, batch_first=True, **settings)
+
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        if self.first is not None:
+            packed, _ = self.first(packed)
+        _, state = self.last(packed)
+        return torch.cat([one.transpose(0, 1) for one in (state if isinstance(state, tuple) else (state,))], -1)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Last(nn.LSTM), Last(nn.GRU, bidirectional=True), Last(nn.RNN, layers=2), Last(nn.LSTM, layers=2, bidirectional=True)],
+    ids=["lstm", "both ways", "two layers", "all of it"],
+)
+def test_a_last_state_alone_is_exported(tmp_path, model):
+    result = torchport.export(model, tmp_path / "m.onnx", input_example=EXAMPLE, input_types=TYPES, strategy="trace")
+    assert result.proof.ok
+    assert not model.last._forward_hooks
+    assert any("the outputs of last, which nobody reads" in note for note in result.notes)
+
+
+class Both(Last):
+    def forward(self, x, lengths):
+        outputs, state = self.last(pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False))
+        return pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])[0], state
+
+
+def test_outputs_that_are_read_need_no_help(tmp_path):
+    result = torchport.export(Both(nn.GRU), tmp_path / "m.onnx", input_example=EXAMPLE, input_types=TYPES, strategy="trace")
+    assert result.proof.ok
+    assert not any("nobody reads" in note for note in result.notes)
