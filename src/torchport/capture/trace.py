@@ -49,7 +49,7 @@ class Trace(Strategy):
             with outputs_in_use(prepared) as layers:
                 if not layers:
                     raise
-                said = f"the outputs of {', '.join(layers)}, which nobody reads, are read in the file, and none of them is added to the last state"
+                said = f"the outputs of {', '.join(layers)}, which nobody reads, are read in the file, with nothing added to the last state"
                 read = Evidence(said, told=True)
                 return Program(_onnx(prepared, options, witness), (read,))
 
