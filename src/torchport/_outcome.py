@@ -11,7 +11,7 @@ from torchport.result import Attempt
 
 __all__ = ["formats_that_decide", "other_formats", "worst"]
 
-_MAX = 300
+_MAX = 500
 
 
 def other_formats(format: Format) -> str:
@@ -35,11 +35,16 @@ def worst(errors: Sequence[TorchportError], attempts: Sequence[Attempt]) -> Torc
     ranked = [error for kind in (ProofError, FrozenDecisionError, TorchportError) for error in errors if isinstance(error, kind)]
     chosen = ranked[0]
     chosen.also_tried = tuple(
-        f"{attempt.strategy}: {attempt.outcome}: {_brief(attempt.reason)}"
+        f"{attempt.strategy}: {attempt.outcome}: {_brief(_reason(attempt, error))}"
         for attempt, error in zip(attempts, errors, strict=True)
         if error is not chosen
     )
     return chosen
+
+
+def _reason(attempt: Attempt, error: TorchportError) -> str:
+    """Why it failed; of a failed proof also what to look at, which is not what the other error says."""
+    return f"{attempt.reason}; {error.hint}" if isinstance(error, ProofError) and error.hint else attempt.reason
 
 
 def _brief(reason: str) -> str:

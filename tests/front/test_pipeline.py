@@ -176,7 +176,7 @@ def test_a_failed_proof_says_in_python_too_what_else_was_tried(tmp_path):
         torchport.export(Ranked(), tmp_path / "m.onnx", input_types={"x": "batch time"})
     last = str(caught.value).splitlines()[-1]
     assert last.startswith("  also tried trace: refused: ")
-    assert len(last) < 400
+    assert len(last) < 600
     assert not getattr(caught.value, "__notes__", None)
 
 

@@ -19,6 +19,7 @@ from torchport.verification._memory import hand_back
 from torchport.verification._records import Array, Case, CaseResult, Finding, sizes_text
 from torchport.verification.axes import answers_to, check_ports, onnx_ports
 from torchport.verification.cause import Cause, find_cause
+from torchport.verification.causes.hidden_rows import hidden_rows
 from torchport.verification.comparison import Difference, compare, is_exact
 from torchport.verification.record import Proof
 from torchport.verification.reference import Reference
@@ -158,7 +159,8 @@ class Prover:
         """Looks for the cause where the artifact was wrong, once: at the case that tells most."""
         if not any(one.sizes and not one.cause for result in self.results for one in result.findings):
             return
-        self.cause = find_cause(self.artifact, self.reference, self.results, self.feeds, session)
+        unexplained = [result for result in self.results if not all(one.cause for one in result.findings)]
+        self.cause = find_cause(self.artifact, self.reference, unexplained, self.feeds, session)
         if self.cause is None:
             return
         text = self.cause.text
@@ -251,7 +253,7 @@ class Prover:
             difference.index,
             difference.error if value else None,
             tolerance if value else None,
-            "two scores tie; allow_ties=True accepts either" if tie else self._swapped(case, name, answer),
+            "two scores tie; allow_ties=True accepts either" if tie else self._look(case, name, difference, answer),
         )
 
     def _swapped(self, case: Case, name: str, answer: Mapping[str, Array]) -> str:
@@ -260,6 +262,11 @@ class Prover:
             if other != name and compare(expected, answer[name], self.reference.tolerance(other)).kind is None:
                 return f"the file gives output `{other}` under the name `{name}`"
         return ""
+
+    def _look(self, case: Case, name: str, difference: Difference, answer: Mapping[str, Array]) -> str:
+        """What the answer itself tells of the cause."""
+        hidden = hidden_rows(case, name, answer[name]) if difference.kind == "pattern" else ""
+        return hidden or self._swapped(case, name, answer)
 
     def _bounds(self) -> str:
         """The ranges that were found, as a declaration: ``time{min=4}``."""
