@@ -18,6 +18,7 @@ BASE = {
     "_frames",
     "_registry",
     "_optional",
+    "_own_words",
     "_options",
     "_version",
 }

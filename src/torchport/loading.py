@@ -15,6 +15,7 @@ import torch
 
 from torchport._hooks import read_hooks, read_subnets
 from torchport._options import ExportOptions, check_power
+from torchport._own_words import own_words_only
 from torchport._subject import declare, reference_of, witnesses_of
 from torchport.emit import Artifact, format_for, read_metadata, stored_signature
 from torchport.errors import EmitError, HookError, OptionError, PortError, PortTypeError, PortValueError, RuntimeFailure, TorchportError
@@ -211,7 +212,7 @@ def verify(
         power=power,
     )
     _check_timeout(timeout)
-    with one_at_a_time(), kept_as_found(module):
+    with one_at_a_time(), own_words_only(), kept_as_found(module):
         part = _part(module, subnet, file)
         with kept_as_found(part):
             if set_eval:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from torchport._hooks import call_hook, defines, read_metadata, read_subnets
 from torchport._options import ExportOptions, read_options, signature_of_export
 from torchport._outcome import formats_that_decide, other_formats, worst
+from torchport._own_words import own_words_only
 from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of, witnesses_of
 from torchport._version import __version__
 from torchport.capture import Captured, Failure, advice_on, advice_on_decision, asked_opset, is_only_a_check, strategies
@@ -113,7 +114,7 @@ def export(
     if options.reproduction is not None:
         check_place(Path(options.reproduction))
     announce = on_stage or (_to_stderr if options.verbose else _silent)
-    with one_at_a_time(), contextlib.ExitStack() as files, contextlib.ExitStack() as found:
+    with one_at_a_time(), own_words_only(verbose=options.verbose), contextlib.ExitStack() as files, contextlib.ExitStack() as found:
         found.enter_context(kept_as_found(module))
         subnets = read_subnets(module)
         family = [part for _, part in subnets]

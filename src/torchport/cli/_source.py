@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from torchport._frames import last_line
+from torchport._own_words import own_words_only
 from torchport.errors import ArchiveError, OptionError, TorchportError, UnknownModelError, UnsupportedOptionError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Source:
                 raise OptionError("there is no such file", where=what, found=str(path))
         if self.seed is not None and not _SEEDS[0] <= self.seed <= _SEEDS[1]:
             raise OptionError("there is no such seed", where="--seed", found=self.seed, expected=f"{_SEEDS[0]} to {_SEEDS[1]}")
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), own_words_only():
             torch.manual_seed(self.seed or 0)
             module = self._made()
         if self.weights is not None:

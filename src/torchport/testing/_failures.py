@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from torchport._own_words import own_words_only
 from torchport.emit import Artifact
 from torchport.errors import BrokenContractError, NotExportableError, ProofError, RuntimeFailure, TorchportError
 from torchport.pipeline import one_at_a_time
@@ -88,6 +89,7 @@ def shrunk(format: str, model: torch.nn.Module, error: TorchportError) -> Format
     try:
         with contextlib.ExitStack() as found:
             found.enter_context(one_at_a_time())
+            found.enter_context(own_words_only())
             for module in (model, rejected.module):
                 found.enter_context(kept_as_found(module))
                 if options.set_eval:
