@@ -104,5 +104,5 @@ def test_a_model_repository_takes_versions(torchport_cli, folder):
     assert result.exit_code == 0
     assert "packaged repository/scale (triton)" in result.stdout
     assert "torchport.check" not in result.stdout
-    assert sorted(path.name for path in (folder / "repository" / "scale").iterdir()) == ["1", "2", "config.pbtxt"]
+    assert sorted(path.name for path in (folder / "repository" / "scale").iterdir()) == ["1", "2", "config.pbtxt", "warmup"]
     assert torchport_cli(*words, "--set", "batch=2").exit_code == 2

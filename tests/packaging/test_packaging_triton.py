@@ -4,6 +4,7 @@ import json
 import shutil
 
 import bundle_makers as make
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -51,23 +52,59 @@ parameters {
     string_value: "bundle_makers.Twins"
   }
 }
+model_warmup {
+  name: "traced"
+  batch_size: 1
+  inputs {
+    key: "left"
+    value {
+      data_type: TYPE_FP32
+      dims: [3, 3, 37]
+      input_data_file: "traced.left"
+    }
+  }
+  inputs {
+    key: "right"
+    value {
+      data_type: TYPE_FP32
+      dims: [3, 3, 37]
+      input_data_file: "traced.right"
+    }
+  }
+  inputs {
+    key: "lens"
+    value {
+      data_type: TYPE_INT64
+      dims: [3]
+      input_data_file: "traced.lens"
+    }
+  }
+}
 """
 
 
 def versions(home):
-    return sorted(path.name for path in home.iterdir() if path.is_dir())
+    return sorted(path.name for path in home.iterdir() if path.name.isdecimal())
 
 
 def test_a_model_comes_with_a_complete_configuration(exported, tmp_path):
     packaged = exported.package(tmp_path / "repo", target="triton", metadata={"license": "Apache-2.0"})
     home = tmp_path / "repo" / "twins"
     assert packaged.directory == home
-    assert packaged.files == ("1/model.onnx", "1/torchport.json", "config.pbtxt")
-    assert (home / "config.pbtxt").read_text() == CONFIG
+    cases = [f"1/goldens/{name}.{kind}.npz" for name in ("ragged", "smallest", "traced", "zeros") for kind in ("inputs", "outputs")]
+    warmup = [f"warmup/traced.{name}" for name in ("left", "lens", "right")]
+    assert packaged.files == (*cases, "1/model.onnx", "1/torchport.json", "config.pbtxt", *warmup)
+    words = 'parameters {\n  key: "license"\n  value {\n    string_value: "Apache-2.0"\n  }\n}\n'
+    assert (home / "config.pbtxt").read_text() == CONFIG + words
     assert (home / "1" / "model.onnx").read_bytes() == exported.path.read_bytes()
     record = json.loads((home / "1" / "torchport.json").read_text())
     assert record["files"] == {"model.onnx": exported.parts[0].artifact.digests["twins.onnx"]}
     assert record["metadata"] == {"license": "Apache-2.0"}
+    assert record["goldens_from"] == "model"
+    traced = exported.parts[0].goldens[0]
+    assert record["goldens"][0] == {"name": "traced", "sizes": dict(traced.sizes), "tolerances": dict(traced.tolerances)}
+    np.testing.assert_array_equal(np.load(home / "1" / "goldens" / "traced.outputs.npz")["low"], traced.outputs["low"])
+    assert (home / "warmup" / "traced.left").read_bytes() == traced.inputs["left"].tobytes()
     assert record["proved"]["cases"] == len(exported.proof.cases)
     assert [path.name for path in tmp_path.iterdir()] == ["repo"]
 
@@ -130,12 +167,13 @@ def test_killed_at_any_step_the_repository_is_the_old_one_or_the_new_one(exporte
     exported.package(repository, target="triton")
     old = content(repository)
     outcomes = []
+    new = {name.replace("/1/", "/2/") for name in old if name.startswith("twins/1/")}
     for step in range(1, 60):
         died = killed_at(step, lambda: exported.package(repository, target="triton"))
         found = content(repository)
         added = set(found) - set(old)
         assert {name: found[name] for name in old} == old
-        assert added in (set(), {"twins/2/model.onnx", "twins/2/torchport.json"}), f"step {step}"
+        assert added in (set(), new), f"step {step}"
         outcomes.append(bool(added))
         shutil.rmtree(repository / "twins" / "2", ignore_errors=True)
         for rest in tmp_path.glob(".repo.*.partial"):
@@ -207,7 +245,7 @@ def test_weights_beside_the_file_go_along(tmp_path):
         formats.add("onnx", usual)
     result.package(tmp_path / "repo", target="triton")
     folder = tmp_path / "repo" / "wide" / "1"
-    assert {path.name for path in folder.iterdir()} == {"model.onnx", "wide.onnx.data", "torchport.json"}
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "wide.onnx.data", "torchport.json", "goldens"}
     assert onnx.load(folder / "model.onnx").graph.initializer[0].raw_data
     assert set(json.loads((folder / "torchport.json").read_text())["files"]) == {"model.onnx", "wide.onnx.data"}
 
@@ -293,8 +331,6 @@ def test_other_formats_several_artifacts_and_signers_are_refused(exported, tmp_p
         program.package(tmp_path / "repo", target="triton")
     assert (caught.value.found, caught.value.expected) == ("exported_program", "onnx, torchscript")
     assert "AOTInductor" in caught.value.hint
-    with pytest.raises(PackageError, match="one artifact becomes one model"):
-        make.Coder().export(tmp_path / "m.onnx", verify=False).package(tmp_path / "repo", target="triton")
     lifted = torchport.export(make.Part(), tmp_path / "lifted.onnx", export_params=False)
     with pytest.raises(PackageError, match="weights as inputs"):
         lifted.package(tmp_path / "repo", target="triton")
@@ -334,10 +370,10 @@ parameters {
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 def test_torchscript_keeps_its_names_or_counts_its_ports(tmp_path):
     result = torchport.export(make.Part(), tmp_path / "m.ts")
-    result.package(tmp_path / "repo", target="triton", options={"max_batch_size": 8})
+    result.package(tmp_path / "repo", target="triton", options={"max_batch_size": 8, "warmup": False})
     assert (tmp_path / "repo" / "m" / "config.pbtxt").read_text() == SCRIPT % ("", "")
     assert (tmp_path / "repo" / "m" / "1" / "model.pt").read_bytes() == result.path.read_bytes()
-    result.package(tmp_path / "repo", target="triton", options={"max_batch_size": 8, "names": "index"}, overwrite=True)
+    result.package(tmp_path / "repo", target="triton", options={"max_batch_size": 8, "names": "index", "warmup": False}, overwrite=True)
     assert (tmp_path / "repo" / "m" / "config.pbtxt").read_text() == SCRIPT % ("__0", "__0")
 
 
@@ -371,7 +407,7 @@ class Bits(torch.nn.Module):
     [
         (Turned, {}, "would read these names of outputs as places", "y__1, y__0"),
         (Bits, {}, "pytorch backend has no such dtype", "x"),
-        (Fixed, {"names": "upper"}, "names is one of two", "names"),
+        (Fixed, {"names": "upper"}, "names is one of a few", "names"),
     ],
 )
 def test_torchscript_that_the_backend_would_misread_is_refused(tmp_path, model, options, said, where):

@@ -41,7 +41,7 @@ ZERO = [{"dims": ["2", "3"], "zero_data": True}]
 
 
 def test_a_sequence_begins_with_zeros_and_goes_on_with_what_it_left():
-    states = SequenceStates([{**STATE, "initial_state": ZERO}], {"in": "float32"})
+    states = SequenceStates([{**STATE, "initial_state": ZERO}], {"in": "float32"}, batched=True)
     np.testing.assert_array_equal(states.before("a", 1)["in"], np.zeros((1, 2, 3), np.float32))
     states.after("a", 1, {"out": np.ones(1), "else": np.zeros(1)})
     assert states.before("b", 1)["in"].sum() == 0
@@ -54,6 +54,7 @@ def test_a_sequence_begins_with_zeros_and_goes_on_with_what_it_left():
 
 
 def test_a_state_without_an_initial_value_begins_with_garbage():
-    begun = SequenceStates([STATE], {"in": "float32"}).before("a", 1)["in"]
+    begun = SequenceStates([STATE], {"in": "float32"}, batched=True).before("a", 1)["in"]
     assert begun.shape == (1, 1, 3)
+    assert SequenceStates([STATE], {"in": "float32"}, batched=False).before("a", 1)["in"].shape == (1, 3)
     assert (np.abs(begun) > 1e6).all()

@@ -6,56 +6,104 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/user_gu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torchport.errors import PackageError
-from torchport.packaging._pbtxt import Message, Word, format_message
+from torchport.metadata import KEY, format_metadata, stated_metadata
+from torchport.packaging._pbtxt import Word, format_message
 from torchport.packaging._records import Part
+from torchport.packaging._triton_files import LABELS, labelled_output, warm_up, write_labels
 from torchport.packaging._triton_ports import ServedPorts
+from torchport.packaging._triton_sequences import kept_states, sequence_batching
+from torchport.packaging._triton_settings import Settings
 from torchport.ports.dtypes import known_dtype
 from torchport.verification.rows import INDEPENDENT
 
-__all__ = ["MARK", "config_text"]
+__all__ = ["MARK", "config_of", "config_texts"]
 
 MARK = "# Written by torchport, which adds versions of this model beside the others.\n"
 """The first line of every configuration that torchport may add to."""
 
 
-def config_text(name: str, part: Part, ports: ServedPorts, *, max_batch_size: int, dynamic_batching: bool) -> str:
-    """The text of the configuration.
+def config_texts(config: Mapping[str, Any], metadata: Mapping[str, str]) -> tuple[str, str]:
+    """The text of a configuration in two pieces: what all versions must share, and what is that of the version that it came with.
+
+    The second one holds the warm-up, which is made of a version's golden case, and the caller's own words as parameters.
+    """
+    shared = {key: value for key, value in config.items() if key != "model_warmup"}
+    words = [{"key": key, "value": {"string_value": text}} for key, text in sorted(metadata.items())]
+    own = {**({"model_warmup": config["model_warmup"]} if "model_warmup" in config else {}), **({"parameters": words} if words else {})}
+    return MARK + format_message(shared), format_message(own)
+
+
+def config_of(name: str, part: Part, ports: ServedPorts, settings: Settings, most: int, model: Path) -> dict[str, Any]:
+    """The configuration of a model; the files that it names are written.
 
     Args:
         name: The model's name in the repository.
         part: What is packaged.
         ports: Its ports, as the server sees them.
-        max_batch_size: 0 leaves the batch to the clients, as an axis like any other; above that, the server counts it by itself: it is
-            the first axis of every port.
-        dynamic_batching: Let the server put requests of several clients into one batch.
+        settings: What was chosen.
+        most: The largest batch of the server. 0 leaves the batch to the clients, as an axis like any other; above that, the server counts
+            it by itself: it is the first axis of every port.
+        model: The model's folder.
 
     Raises:
         PackageError: The model cannot be served so; the message names the port.
     """
-    if max_batch_size:
-        _check_batch(part, ports, max_batch_size)
-    if dynamic_batching:
-        _check_rows(part, max_batch_size)
+    batched = most > 0
+    if batched:
+        _check_batch(part, ports, most)
+    if settings.dynamic_batching or (settings.sequences and most > 1):
+        _check_rows(part, most)
+    stated = stated_metadata(part.artifact.metadata, where=part.artifact.path.name) or {}
+    states = kept_states(stated, ports, settings.names) if settings.sequences else []
+    if settings.sequences and settings.dynamic_batching:
+        raise PackageError("sequences are put together by their own scheduler", where="dynamic_batching", hint="leave it out")
+    kept = {name for state in states for name in (state.input, state.output)}
     config: dict[str, Any] = {
         "name": name,
         **({} if ports.platform is None else {"platform": ports.platform}),
         "backend": ports.backend,
         "default_model_filename": ports.model_file,
-        "max_batch_size": max_batch_size,
-        "input": [_port(port, ports.names[port["name"]], batched=max_batch_size > 0) for port in ports.inputs],
-        "output": [_port(port, ports.names[port["name"]], batched=max_batch_size > 0) for port in ports.outputs],
+        "max_batch_size": most,
+        "input": [_port(port, ports.names[port["name"]], batched=batched) for port in ports.inputs if port["name"] not in kept],
+        "output": [_port(port, ports.names[port["name"]], batched=batched) for port in ports.outputs if port["name"] not in kept],
     }
-    if dynamic_batching:
-        config["dynamic_batching"] = {}
-    if part.model:
-        config["parameters"] = [{"key": "torchport.model", "value": {"string_value": part.model}}]
-    return MARK + format_message(config)
+    if not config["input"] or not config["output"]:
+        raise PackageError("a model that takes or gives nothing but its state cannot be served", where=part.artifact.path.name)
+    labelled = labelled_output(stated, ports)
+    if labelled is not None and labelled not in kept:
+        write_labels(stated["labels"], model)
+        next(port for port in config["output"] if port["name"] == ports.names[labelled])["label_filename"] = LABELS
+    config.update(_scheduling(settings))
+    if states:
+        config["sequence_batching"] = sequence_batching(states, ports.names, batched=batched, sequences=settings.sequences)
+    elif settings.warmup and (samples := warm_up(part, ports, config["input"], model, most)):
+        config["model_warmup"] = samples
+    parameters = {} if part.model is None else {"torchport.model": part.model}
+    if stated:
+        parameters[KEY] = format_metadata({key: value for key, value in stated.items() if key != "versions"})
+    if parameters:
+        config["parameters"] = [{"key": key, "value": {"string_value": text}} for key, text in parameters.items()]
+    return config
 
 
-def _port(port: Mapping[str, Any], name: str, *, batched: bool) -> Message:
+def _scheduling(settings: Settings) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if settings.versions != "latest":
+        found["version_policy"] = {"all": {}} if settings.versions == "all" else {"latest": {"num_versions": int(settings.versions)}}
+    if settings.dynamic_batching:
+        found["dynamic_batching"] = {"max_queue_delay_microseconds": settings.queue_delay} if settings.queue_delay else {}
+    elif settings.queue_delay:
+        raise PackageError("requests wait for others under dynamic batching only", where="queue_delay", hint="--set dynamic_batching=true")
+    if settings.instances or settings.kind:
+        found["instance_group"] = [{"count": settings.instances or 1, "kind": Word(f"KIND_{(settings.kind or 'auto').upper()}")}]
+    return found
+
+
+def _port(port: Mapping[str, Any], name: str, *, batched: bool) -> dict[str, Any]:
     dtype = known_dtype(port["dtype"])
     kind = None if dtype is None else dtype.triton_config
     if kind is None:

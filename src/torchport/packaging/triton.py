@@ -5,26 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torchport._version import __version__
 from torchport.errors import ArtifactExistsError, OptionError, PackageError, UnusablePathError
 from torchport.packaging._base import Target
 from torchport.packaging._place import check_place, replace_ours
 from torchport.packaging._records import Order, Part
-from torchport.packaging._triton_config import MARK, config_text
-from torchport.packaging._triton_ports import MODEL_FILES, Naming, served_ports
+from torchport.packaging._triton_batch import choose_batch, measure_batches
+from torchport.packaging._triton_config import MARK, config_of, config_texts
+from torchport.packaging._triton_ensemble import Step, ensemble_config
+from torchport.packaging._triton_files import write_goldens
+from torchport.packaging._triton_ports import MODEL_FILES, served_ports
+from torchport.packaging._triton_settings import OPTIONS, Settings, check_name, read_settings
 
 __all__ = ["TritonTarget"]
 
 _CONFIG = "config.pbtxt"
 _RECORD = "torchport.json"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HINT = "another model name: --set name=…"
 
 
@@ -32,16 +34,12 @@ class TritonTarget(Target):
     """Adds to a repository; what others put there is never touched.
 
     A new model comes with its configuration and version 1. A model that torchport wrote gets the next version, as long as its configuration
-    stays the same to the byte. Either is one rename: a server that polls sees all of it or nothing.
+    stays the same to the byte. Either is one rename: a server that polls sees all of it or nothing. Several artifacts become one model
+    each, and an ensemble where they can be joined.
     """
 
     name: ClassVar[str] = "triton"
-    options: ClassVar[Mapping[str, str]] = {
-        "name": "the model's name; the artifact's, if not given",
-        "max_batch_size": "0 (clients send the batch axis like any other), or the largest batch that the server may put together",
-        "dynamic_batching": "true: the server may put requests of several clients into one batch",
-        "names": "TorchScript: ports (they keep their names) or index (mel__0, mel__1, as the server's oldest convention has it)",
-    }
+    options: ClassVar[Mapping[str, str]] = OPTIONS
 
     def is_ours(self, directory: Path) -> bool:
         """A model's folder whose configuration torchport wrote."""
@@ -56,25 +54,16 @@ class TritonTarget(Target):
             check_place(order.directory, overwrite=False, is_ours=lambda _: False)
 
     def _home(self, parts: Sequence[Part], order: Order) -> Path:
-        return order.directory / self._name_of(parts, order)
-
-    def _name_of(self, parts: Sequence[Part], order: Order) -> str:
-        if len(parts) != 1:
-            raise PackageError(
-                "one artifact becomes one model", found=f"{len(parts)} artifacts", hint="package each of the files by itself"
-            )
-        name = order.options.get("name") or parts[0].artifact.path.stem
-        if not _NAME.fullmatch(name):
-            raise OptionError(
-                "the name of a model is that of its folder", stage="package", where="name", found=name, expected="letters, digits, _ . -"
-            )
-        return name
+        """One model: its folder; several: the repository."""
+        return order.directory / _names(parts, order)[0] if len(parts) == 1 else order.directory
 
     @contextlib.contextmanager
     def _placed(self, parts: Sequence[Part], order: Order) -> Iterator[Path]:
-        home = self._home(parts, order)
+        homes = [order.directory / name for name in _names(parts, order)]
         self.check_place(order)
-        self._check_home(home)
+        for home in homes:
+            self._check_home(home)
+        old = {home.name for home in homes if home.is_dir()}
         try:
             # Beside the repository, not inside it: a server that polls takes every folder there for a model.
             outer = Path(tempfile.mkdtemp(prefix=f".{order.directory.name}.", suffix=".partial", dir=order.directory.absolute().parent))
@@ -86,11 +75,12 @@ class TritonTarget(Target):
                 found=error.strerror,
             ) from error
         try:
-            stage = outer / home.name
-            stage.mkdir()
-            yield stage
-            self._check_home(home)
-            self._commit(stage, home, order)
+            stage = outer / order.directory.name
+            (stage / homes[0].name).mkdir(parents=True)
+            yield stage / homes[0].name if len(parts) == 1 else stage
+            for home in homes:
+                self._check_home(home)
+            self._commit(stage, order, old)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(outer)
@@ -102,42 +92,77 @@ class TritonTarget(Target):
             )
 
     def _write(self, parts: Sequence[Part], stage: Path, order: Order) -> Sequence[str]:
-        [part] = parts
-        home = self._home(parts, order)
-        version = stage / str(1 if order.overwrite else _next_version(home))
+        settings = read_settings(order.options)
+        *names, whole = _names(parts, order) if len(parts) > 1 else [*_names(parts, order), ""]
+        notes, steps, most = list[str](), list[Step](), 0
+        for part, name in zip(parts, names, strict=True):
+            model = stage / name if len(parts) > 1 else stage
+            model.mkdir(exist_ok=True)
+            config, told = self._write_model(part, name, model, order, settings)
+            steps.append(Step(name, config["input"], config["output"]))
+            most = min(most, config["max_batch_size"]) if len(steps) > 1 else config["max_batch_size"]
+            notes += [*part.notes, *told]
+        if len(parts) > 1:
+            joined = ensemble_config(whole, steps, most)
+            if joined is None:
+                notes.append("no output of one model is an input of a later one by name: they are models of their own, without an ensemble")
+            else:
+                _write_config(stage / whole, order, joined, {"model": None, "ensemble": names})
+        return notes
+
+    def _write_model(self, part: Part, name: str, model: Path, order: Order, settings: Settings) -> tuple[dict[str, Any], list[str]]:
+        version = model / str(1 if order.overwrite else _next_version(order.directory / name))
         version.mkdir()
         copies = self.copy_artifact(part, version)
-        model_file = MODEL_FILES.get(part.artifact.format, copies[0].name)
-        copies[0].rename(version / model_file)
-        ports = served_ports(part, version / model_file, _naming(order))
-        config = config_text(
-            home.name, part, ports, max_batch_size=_number(order, "max_batch_size"), dynamic_batching=_switch(order, "dynamic_batching")
-        )
-        (stage / _CONFIG).write_text(config, encoding="utf-8")
-        if home.is_dir() and not order.overwrite:
-            _check_same(home / _CONFIG, config)
+        file = MODEL_FILES.get(part.artifact.format, copies[0].name)
+        copies[0].rename(version / file)
+        ports = served_ports(part, version / file, settings.names)
+        curve = measure_batches(part) if settings.max_batch_size is None else {}
+        most = choose_batch(curve) if curve else settings.max_batch_size or 0
+        config = config_of(name, part, ports, settings, most, model)
         record = {
-            "torchport_triton": 1,
-            "torchport": __version__,
             "model": part.model,
             "strategy": part.artifact.strategy,
-            "files": {model_file if path == copies[0] else path.name: part.artifact.digests[path.name] for path in copies},
+            "files": {file if path == copies[0] else path.name: part.artifact.digests[path.name] for path in copies},
             "proved": None if part.proof is None else {"cases": len(part.proof.cases), "worst_error": part.proof.worst_error},
-            "metadata": dict(sorted(order.metadata.items())),
+            "goldens": write_goldens(part.goldens, ports.names, version) if settings.goldens else [],
+            "goldens_from": part.goldens_from,
+            **({"seconds_by_batch": {str(size): seconds for size, seconds in curve.items()}} if curve else {}),
         }
-        (version / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        return part.notes
+        _write_config(model, order, config, record, version)
+        notes = [f"max_batch_size {most}: above it, a row gets no cheaper here"] if curve else []
+        return config, notes
 
-    def _commit(self, stage: Path, home: Path, order: Order) -> None:
-        order.directory.mkdir(exist_ok=True)
+    def _commit(self, stage: Path, order: Order, old: Collection[str]) -> None:
+        """Moves every model to its place; an error takes back what was moved before it."""
+        if not order.directory.exists():
+            with contextlib.suppress(OSError):  # somebody made it meanwhile: then as below
+                stage.rename(order.directory)
+                return
+        moved: list[tuple[Path, Path]] = []
         try:
-            if home.is_dir() and order.overwrite:
-                replace_ours(stage, home, self.is_ours)
-            elif home.is_dir():
-                [version] = [path for path in stage.iterdir() if path.is_dir()]
+            for model in sorted(stage.iterdir(), key=_last):
+                moved.append(self._move(model, order.directory / model.name, order if model.name in old else None))
+        except BaseException:
+            for source, target in reversed(moved):
+                if source.exists():
+                    replace_ours(source, target, self.is_ours)
+                else:
+                    target.rename(source)
+            raise
+
+    def _move(self, model: Path, home: Path, order: Order | None) -> tuple[Path, Path]:
+        """Moves one model, or with an order its replacement or new version; gives where it came from and where it is."""
+        try:
+            if order is not None and order.overwrite:
+                replace_ours(model, home, self.is_ours)
+                return model, home
+            if order is not None:
+                [version] = [path for path in model.iterdir() if path.name.isdecimal()]
                 version.rename(home / version.name)
-            else:
-                stage.rename(home)
+                return version, home / version.name
+            model.rename(home)
+            return model, home
         except ArtifactExistsError:  # an OSError, too
             raise
         except OSError as error:
@@ -150,43 +175,75 @@ class TritonTarget(Target):
             ) from error
 
 
+def _last(model: Path) -> tuple[bool, str]:
+    """An ensemble comes after the models that it joins."""
+    return 'platform: "ensemble"' in (model / _CONFIG).read_text(encoding="utf-8"), model.name
+
+
+def _names(parts: Sequence[Part], order: Order) -> list[str]:
+    """The models' names in the order of the parts; after several, the name of what they make together."""
+    name = order.options.get("name")
+    stems = [part.artifact.path.stem for part in parts]
+    if len(parts) == 1:
+        return [check_name(name or stems[0])]
+    if name is None:
+        wholes = {stem.removeprefix(f"{part.name}-") for part, stem in zip(parts, stems, strict=True)}
+        if len(wholes) != 1:
+            raise OptionError(
+                "several artifacts need a name for what they make together",
+                stage="package",
+                where="name",
+                found=", ".join(stems),
+                hint="--set name=…",
+            )
+        [name] = wholes
+    names = [check_name(one) for one in (*(f"{part.name}-{name}" for part in parts), name)]
+    if len(set(names)) < len(names):
+        raise PackageError("two of the artifacts have one name", where="name", found=", ".join(names))
+    return names
+
+
 def _next_version(home: Path) -> int:
     taken = [int(path.name) for path in home.iterdir() if path.name.isdecimal()] if home.is_dir() else []
     return max(taken, default=0) + 1
 
 
-def _check_same(there: Path, config: str) -> None:
-    """All versions of a model are served with one configuration."""
-    before = there.read_text(encoding="utf-8")
-    if before == config:
-        return
-    old, new = before.splitlines(), config.splitlines()
+def _write_config(model: Path, order: Order, config: Mapping[str, Any], record: Mapping[str, Any], version: Path | None = None) -> None:
+    """Writes the configuration and the record of a version; a further version leaves the configuration as it is."""
+    home = order.directory / model.name
+    if version is None:
+        version = model / str(1 if order.overwrite else _next_version(home))
+        version.mkdir(parents=True)
+    words = dict(sorted(order.metadata.items()))
+    shared, own = config_texts(config, words)
+    if home.is_dir() and not order.overwrite:
+        own = _check_same(home, shared, own)
+    (model / _CONFIG).write_text(shared + own, encoding="utf-8")
+    document = {"torchport_triton": 1, "torchport": __version__, **record, "metadata": words, "configured": own}
+    (version / _RECORD).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_same(home: Path, shared: str, own: str) -> str:
+    """All versions of a model are served with one configuration; gives its end, which is that of the version that it came with."""
+    before = (home / _CONFIG).read_text(encoding="utf-8")
+    for end in (own, *_configured(home)):
+        if shared + end == before:
+            return end
+    old, new = before.splitlines(), (shared + own).splitlines()
     differing = next(((a, b) for a, b in zip([*old, ""], [*new, ""], strict=False) if a != b), ("", ""))
     raise PackageError(
         "the new version needs another configuration than the model has, and all versions share one",
-        where=str(there),
+        where=str(home / _CONFIG),
         found=differing[1].strip() or "(the end)",
         expected=differing[0].strip() or "(the end)",
         hint=f"{_HINT}, or overwrite=True replaces the model with all of its versions",
     )
 
 
-def _number(order: Order, name: str) -> int:
-    text = order.options.get(name, "0")
-    if not text.isdecimal() or int(text) >= 2**31:
-        raise OptionError(f"{name} is a number", stage="package", where=name, found=text, expected="0 or more")
-    return int(text)
-
-
-def _switch(order: Order, name: str) -> bool:
-    text = order.options.get(name, "false").lower()
-    if text not in ("true", "false"):
-        raise OptionError(f"{name} is a switch", stage="package", where=name, found=text, expected="true or false")
-    return text == "true"
-
-
-def _naming(order: Order) -> Naming:
-    text = order.options.get("names", "ports")
-    if text not in ("ports", "index"):
-        raise OptionError("names is one of two", stage="package", where="names", found=text, expected="ports or index")
-    return "index" if text == "index" else "ports"
+def _configured(home: Path) -> Iterator[str]:
+    """How the configuration ends, as the versions that are there say."""
+    for path in sorted(home.glob(f"*/{_RECORD}")):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            end = json.loads(path.read_text(encoding="utf-8")).get("configured")
+            if isinstance(end, str):
+                yield end

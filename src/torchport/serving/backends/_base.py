@@ -43,7 +43,7 @@ class Backend:
         except Refused as error:
             raise triton.TritonModelException(str(error)) from None
         dtypes = {one["input_name"]: np.dtype(triton.triton_string_to_numpy(one["data_type"])).name for one in states}
-        self.states = SequenceStates(states, dtypes) if states else None
+        self.states = SequenceStates(states, dtypes, batched=self.batched) if states else None
 
     def open(self, path: Path) -> None:
         """Opens the model.

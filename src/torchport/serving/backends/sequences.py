@@ -20,10 +20,11 @@ class SequenceStates:
     Args:
         states: The entries ``sequence_batching.state`` of a configuration.
         dtypes: The numpy dtype of each state, by its input's name.
+        batched: The server counts the batch, so the dims of a state are those of one row.
     """
 
-    def __init__(self, states: Sequence[Mapping[str, Any]], dtypes: Mapping[str, str]) -> None:
-        self._first = {state["input_name"]: _first(state, dtypes[state["input_name"]]) for state in states}
+    def __init__(self, states: Sequence[Mapping[str, Any]], dtypes: Mapping[str, str], *, batched: bool) -> None:
+        self._first = {state["input_name"]: _first(state, dtypes[state["input_name"]], batched) for state in states}
         self._by_output = {state["output_name"]: state["input_name"] for state in states}
         self._kept: dict[Any, dict[str, Any]] = {}
 
@@ -41,8 +42,8 @@ class SequenceStates:
             self._kept[sequence] = {name: outputs[output] for output, name in self._by_output.items()}
 
 
-def _first(state: Mapping[str, Any], dtype: str) -> Any:
+def _first(state: Mapping[str, Any], dtype: str, batched: bool) -> Any:
     initial = (state.get("initial_state") or [None])[0]
     dims = [int(size) for size in (state if initial is None else initial)["dims"]]
-    shape = [1, *(1 if size < 0 else size for size in dims)]
+    shape = [*([1] if batched else []), *(1 if size < 0 else size for size in dims)]
     return np.zeros(shape, dtype) if initial is not None and initial.get("zero_data") else np.full(shape, _GARBAGE).astype(dtype)
