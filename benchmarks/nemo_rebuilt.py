@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from nemo_seeded import seeded_features, seeded_step
-from nemo_variants import BANDS, VARIANTS
+from nemo_seeded import seeded_features, seeded_spectrogram, seeded_step, seeded_text
+from nemo_variants import BANDS, TOKENS, VARIANTS
 
 SIZES = ((3, 45), (1, 26), (2, 67))
 
@@ -29,11 +29,19 @@ class Call:
 
 def calls(name: str) -> Iterator[Call]:
     """The calls of a variant, at several sizes each."""
-    joint = VARIANTS[name].get("joint")
+    config = VARIANTS[name]
+    joint = config.get("joint")
     for seed, (rows, size) in enumerate(SIZES):
+        if "fastpitch" in name:
+            voices, louder = config["n_speakers"], name.endswith("volume")
+            yield Call("self", seed, seeded_text(TOKENS, rows, size // 3, seed, voices=voices, louder=louder))
+            continue
+        if "hifigan" in name:
+            yield Call("self", seed, seeded_spectrogram(config["generator"].get("initial_input_size", 80), rows, size // 8, seed))
+            continue
         yield Call("encoder" if joint else "self", seed, seeded_features(BANDS, rows, size, seed))
-        if "aux_ctc" in VARIANTS[name]:
+        if "aux_ctc" in config:
             yield Call("self", seed, seeded_features(BANDS, rows, size, seed))
         if joint:
-            network = VARIANTS[name]["decoder"]
+            network = config["decoder"]
             yield Call("decoder_joint", seed, seeded_step(rows, joint["jointnet"]["encoder_hidden"], network, seed))

@@ -26,6 +26,10 @@ def _weight(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tens
         values = (1.0 if name.endswith(("weight", "weight_g")) else 0.0) + 0.2 * random.standard_normal(shape)
     else:
         values = random.standard_normal(shape) / math.sqrt(math.prod(shape[1:]))
+    if name.endswith("word_emb.weight"):
+        values[-2] = 0.0  # where NeMo's tokenizers have their padding, which training leaves at zero
+    if name.endswith("duration_predictor.fc.bias"):
+        values += 1.0  # some frames for each token
     return torch.from_numpy(np.asarray(values)).to(dtype)
 
 
@@ -55,3 +59,23 @@ def seeded_step(rows: int, width: int, network: Mapping[str, Any], seed: int) ->
         "target_length": torch.full((rows,), count, dtype=torch.int32),
         **{f"input_states_{place}": state for place, state in enumerate(states, start=1)},
     }
+
+
+def seeded_text(tokens: int, rows: int, size: int, seed: int, *, voices: int, louder: bool) -> dict[str, torch.Tensor]:
+    """Tokens of ragged rows, the last one padding, with pitch, pace, and what else the voice takes."""
+    random = np.random.RandomState(seed)
+    text = random.randint(0, tokens - 1, (rows, size))
+    for row in range(1, rows):
+        text[row, size - row * size // (2 * rows) :] = tokens - 1
+    inputs = {"text": torch.from_numpy(text), "pitch": torch.from_numpy(0.5 * random.standard_normal((rows, size))).float()}
+    inputs["pace"] = torch.from_numpy(random.uniform(0.7, 1.4, (rows, size))).float()
+    if louder:
+        inputs["volume"] = torch.from_numpy(random.uniform(0.5, 1.5, (rows, size))).float()
+    if voices > 1:
+        inputs["speaker"] = torch.from_numpy(random.randint(0, voices, rows))
+    return inputs
+
+
+def seeded_spectrogram(bands: int, rows: int, frames: int, seed: int) -> dict[str, torch.Tensor]:
+    """Noise in the place of a spectrogram."""
+    return {"spec": torch.from_numpy(np.random.RandomState(seed).standard_normal((rows, bands, frames))).float()}

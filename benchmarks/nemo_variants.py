@@ -139,6 +139,92 @@ def frame_head(**changes: Any) -> dict[str, Any]:
     return {"_target_": "nemo.collections.common.parts.MultiLayerPerceptron", "hidden_size": 16, "num_classes": 3, **changes}
 
 
+MELS, TOKENS = 12, 20
+_TTS = "nemo.collections.tts"
+_MEL_FILTERS = {
+    "_target_": f"{_ASR}.parts.preprocessing.features.FilterbankFeatures",
+    "nfilt": MELS,
+    "sample_rate": 22050,
+    "n_fft": 512,
+    "n_window_size": 512,
+    "n_window_stride": 256,
+}
+
+
+def predictor(**changes: Any) -> dict[str, Any]:
+    """A section of a predictor of one number a token."""
+    kind = f"{_TTS}.modules.fastpitch.TemporalPredictor"
+    return {"_target_": kind, "input_size": 16, "kernel_size": 3, "filter_size": 10, "dropout": 0.1, "n_layers": 2, **changes}
+
+
+def fastpitch(tokens: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """A FastPitch model's config; ``tokens`` replaces what the encoder's section says of them."""
+    layers = {
+        "n_layer": 1,
+        "n_head": 2,
+        "d_model": 16,
+        "d_head": 6,
+        "d_inner": 12,
+        "kernel_size": 3,
+        "dropout": 0.1,
+        "dropatt": 0.1,
+        "dropemb": 0.0,
+    }
+    tokens = {"n_embed": TOKENS, "padding_idx": TOKENS - 1, "d_embed": 16} if tokens is None else tokens
+    return {
+        "target": f"{_TTS}.models.fastpitch.FastPitchModel",
+        "learn_alignment": False,
+        "n_speakers": 1,
+        "symbols_embedding_dim": 16,
+        "max_token_duration": 5,
+        "n_mel_channels": MELS,
+        "pitch_embedding_kernel_size": 3,
+        "sample_rate": 22050,
+        "preprocessor": _MEL_FILTERS,
+        "input_fft": {"_target_": f"{_TTS}.modules.transformer.FFTransformerEncoder", **layers, **tokens},
+        "output_fft": {"_target_": f"{_TTS}.modules.transformer.FFTransformerDecoder", **layers},
+        "duration_predictor": predictor(),
+        "pitch_predictor": predictor(n_layers=1),
+        "alignment_module": None,
+        "optim": OPTIMISER,
+        **changes,
+    }
+
+
+_LEARNT: dict[str, Any] = {
+    "learn_alignment": True,
+    "bin_loss_warmup_epochs": 10,
+    "train_ds": {"dataset": {"_target_": f"{_TTS}.data.dataset.TTSDataset"}, "defer_setup": True},
+    "text_tokenizer": {"_target_": "nemo.collections.common.tokenizers.text_to_speech.tts_tokenizers.EnglishCharsTokenizer"},
+    "alignment_module": {"_target_": f"{_TTS}.modules.aligner.AlignmentEncoder", "n_text_channels": 16, "n_mel_channels": MELS},
+}
+"""A voice that learnt its alignment: how many tokens there are is with its tokenizer."""
+
+
+def hifigan(**changes: Any) -> dict[str, Any]:
+    """A HiFi-GAN's config."""
+    generator = {
+        "_target_": f"{_TTS}.modules.hifigan_modules.Generator",
+        "resblock": 1,
+        "upsample_rates": [3, 2],
+        "upsample_kernel_sizes": [7, 4],
+        "upsample_initial_channel": 16,
+        "resblock_kernel_sizes": [3, 5],
+        "resblock_dilation_sizes": [[1, 3, 5], [1, 2, 4]],
+        **changes,
+    }
+    return {
+        "target": f"{_TTS}.models.hifigan.HifiGanModel",
+        "n_mel_channels": 80,
+        "sample_rate": 22050,
+        "max_steps": 10,
+        "train_ds": {"dataset": {"_target_": f"{_TTS}.data.dataset.VocoderDataset"}, "defer_setup": True},
+        "preprocessor": {**_MEL_FILTERS, "nfilt": generator.get("initial_input_size", 80)},
+        "generator": generator,
+        "optim": {"_target_": "torch.optim.AdamW", "lr": 0.1},
+    }
+
+
 _DURATIONS = [0, 1, 2, 4]
 _TDT: dict[str, Any] = {
     "joint": {"num_extra_outputs": len(_DURATIONS)},
@@ -262,5 +348,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "vad-frames": classifier("EncDecFrameClassificationModel", frame_head(num_layers=1, log_softmax=False), _SMALL),
     "vad-frames-deeper": classifier("EncDecFrameClassificationModel", frame_head(num_layers=3, activation="tanh"), _SMALL_GATED),
     "vad-frames-conformer": classifier("EncDecFrameClassificationModel", frame_head(), conformer(n_layers=1)),
+    "tts-fastpitch": fastpitch(),
+    "tts-fastpitch-volume": fastpitch(min_token_duration=1),
+    "tts-fastpitch-speakers": fastpitch(n_speakers=3, speaker_emb_condition_prosody=True, speaker_emb_condition_decoder=True),
+    "tts-fastpitch-aligned": fastpitch({}, **_LEARNT, energy_predictor=predictor(), energy_embedding_kernel_size=3),
+    "tts-hifigan": hifigan(),
+    "tts-hifigan-singles": hifigan(resblock=2, initial_input_size=MELS, resblock_dilation_sizes=[[1, 3], [2, 4]]),
+    "tts-hifigan-one-stage": hifigan(upsample_rates=[4], upsample_kernel_sizes=[8], apply_weight_init_conv_pre=True),
 }
 """By name. The part before the first dash says how the model is called."""

@@ -32,8 +32,9 @@ def config(name: str) -> dict[str, Any]:
 
 
 def weights(name: str) -> dict[str, torch.Tensor]:
-    """The weights in NeMo's archive: made of their names, as they were when it was recorded."""
+    """The weights in NeMo's archive: made of their names, as they were when it was recorded; of a discriminator's the small ones only."""
     listed = json.loads(str(recorded(name)["weights"]))
+    listed = {key: value for key, value in listed.items() if not key.startswith(("mpd.", "msd.")) or np.prod(value[0]) < 10_000}
     return seeded_weights({key: torch.empty(shape, dtype=getattr(torch, dtype)) for key, (shape, dtype) in listed.items()})
 
 

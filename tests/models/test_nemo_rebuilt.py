@@ -13,18 +13,21 @@ from nemo_rebuilt import calls
 import torchport
 from torchport.errors import ArchiveError, HookError, UnsupportedOptionError
 from torchport.models import ModelPT
+from torchport.models.archive import write_archive
 
 BLOCK = {"filters": 8, "repeat": 1, "kernel": [3], "stride": [1], "dilation": [1], "residual": False}
 
 
-def chosen(model, part):
-    """A hybrid model answers by itself where its CTC decoder is chosen."""
+def chosen(model, part, inputs=()):
+    """A hybrid model answers by itself where its CTC decoder is chosen; a voice takes the volume where that is."""
     if hasattr(model, "ctc_decoder"):
         model.set_export_config({"decoder_type": "ctc" if part == "self" else "rnnt"})
+    if "volume" in inputs:
+        model.set_export_config({"enable_volume": True})
 
 
 def answer(model, call):
-    chosen(model, call.part)
+    chosen(model, call.part, call.inputs)
     part = model if call.part == "self" else model.get_export_subnet(call.part)
     with torch.no_grad():
         given = part(**call.inputs)
@@ -68,9 +71,9 @@ def test_every_weight_of_the_graph_matters(tmp_path, name):
     assert unseen == []
 
 
-EXPORTED = ["ctc-conformer", "ctc-fastconformer-causal", "ctc-jasper", "ctc-citrinet", "ctc-quartznet-layer-norm", "rnnt-citrinet"]
-EXPORTED += ["rnnt-stateless", "tdt-fastconformer", "speaker-titanet", "speaker-speakernet", "speaker-ecapa"]
-EXPORTED += ["classification-matchboxnet", "classification-greatest", "vad-frames-deeper"]
+EXPORTED = ["ctc-conformer", "ctc-fastconformer-causal", "ctc-citrinet", "ctc-quartznet-layer-norm", "tdt-fastconformer", "rnnt-stateless"]
+EXPORTED += ["speaker-titanet", "speaker-speakernet", "speaker-ecapa", "classification-greatest", "vad-frames-deeper"]
+EXPORTED += ["tts-fastpitch-speakers", "tts-hifigan-singles"]
 
 
 @pytest.mark.parametrize("name", EXPORTED)
@@ -155,6 +158,12 @@ def test_no_table_of_positions_ends():
         ("classification-matchboxnet", {"decoder": {"pooling_type": "sum"}}, "decoder.pooling_type"),
         ("vad-frames", {"decoder": {"channel_idx": 1}}, "decoder.channel_idx"),
         ("vad-frames", {"decoder": {"_target_": "nemo.collections.asr.modules.LSTMDecoder"}}, "decoder._target_"),
+        ("tts-fastpitch", {"speaker_encoder": {"lookup_module": None}}, "model.speaker_encoder"),
+        ("tts-fastpitch", {"input_fft": {"pre_lnorm": True}}, "input_fft.pre_lnorm"),
+        ("tts-fastpitch", {"input_fft": {"condition_types": ["add", "layernorm"]}}, "input_fft.condition_types"),
+        ("tts-fastpitch", {"pitch_predictor": {"input_size": 8}}, "pitch_predictor.input_size"),
+        ("tts-hifigan", {"generator": {"_target_": "nemo.collections.tts.modules.univnet_modules.Generator2"}}, "generator._target_"),
+        ("tts-hifigan", {"generator": {"upsample_rates": [0, 2]}}, "generator.upsample_rates"),
         ("ctc-conformer", {"adapters": {"one": {}}}, "model.adapters"),
     ],
 )
@@ -163,6 +172,55 @@ def test_an_option_that_is_not_rebuilt_is_refused_by_its_name(tmp_path, name, ch
         ModelPT.restore_from(golden.archive(tmp_path, name, **changes))
     assert caught.value.where == where
     assert where in str(caught.value)
+
+
+def test_the_tokens_of_a_voice_are_read_off_its_embedding_where_the_config_leaves_them_to_the_tokenizer(tmp_path):
+    assert "n_embed" not in golden.config("tts-fastpitch-aligned")["input_fft"]
+    model = golden.restored(tmp_path, "tts-fastpitch-aligned")
+    tokens = golden.weights("tts-fastpitch-aligned")["fastpitch.encoder.word_emb.weight"].shape[0]
+    assert (model.cfg.input_fft.n_embed, model.cfg.input_fft.padding_idx) == (tokens, tokens - 2)
+    again = ModelPT.restore_from(model.save_to(tmp_path / "again.nemo"))
+    assert again.fastpitch.encoder.padding == tokens - 2
+
+
+def test_a_voice_whose_padding_cannot_be_told_is_refused(tmp_path):
+    state = golden.weights("tts-fastpitch-aligned")
+    state["fastpitch.encoder.word_emb.weight"][0] = 0.0
+    path = write_archive(tmp_path / "m.nemo", golden.config("tts-fastpitch-aligned"), state, {})
+    with pytest.raises(UnsupportedOptionError, match=r"lacks the option input_fft\.padding_idx"):
+        ModelPT.restore_from(path)
+
+
+def test_a_row_of_padding_alone_spoils_no_other(tmp_path):
+    model = golden.restored(tmp_path, "tts-fastpitch")
+    inputs = dict(next(calls("tts-fastpitch")).inputs)
+    alone, *_ = model(**{name: value[:2] for name, value in inputs.items()})
+    inputs["text"] = inputs["text"].clone()
+    inputs["text"][2] = model.fastpitch.encoder.padding
+    spect, frames, *_ = model(**inputs)
+    assert int(frames[2]) == 0
+    torch.testing.assert_close(spect[:2], alone)
+
+
+def test_a_voice_takes_no_ragged_batches(tmp_path):
+    model = golden.restored(tmp_path, "tts-fastpitch")
+    model.set_export_config({"enable_ragged_batches": True})
+    with pytest.raises(HookError, match="ragged batches are not rebuilt"):
+        torchport.export(model, tmp_path / "m.onnx")
+
+
+def test_a_voice_with_volume_is_exported(tmp_path):
+    model = golden.restored(tmp_path, "tts-fastpitch-volume")
+    model.set_export_config({"enable_volume": True})
+    signature = torchport.export(model, tmp_path / "m.onnx", verify=False).parts[0].artifact.signature
+    assert ("volume" in signature.inputs, "volume_aligned" in signature.outputs) == (True, True)
+
+
+def test_a_vocoder_whose_weights_are_multiplied_out_is_the_same(tmp_path):
+    model = golden.restored(tmp_path, "tts-hifigan")
+    path = write_archive(tmp_path / "m.nemo", golden.config("tts-hifigan"), model.state_dict(), {})
+    call = next(calls("tts-hifigan"))
+    assert torch.equal(answer(ModelPT.restore_from(path).eval(), call)["audio"], answer(model, call)["audio"])
 
 
 def test_an_exported_file_says_what_its_user_has_to_know(tmp_path):

@@ -86,7 +86,7 @@ class Family:
 families: Registry[Family] = Registry("model family", group=ENTRY_POINT_GROUP)
 """Every family, by name."""
 
-_NEMO_ASR = "nemo.collections.asr.models"
+_NEMO_ASR, _NEMO_TTS = "nemo.collections.asr.models", "nemo.collections.tts.models"
 
 for _family in (
     Family(
@@ -154,6 +154,18 @@ for _family in (
         "torchport.models.speech.speaker:SpeakerModel",
         "NeMo's voice embeddings (TitaNet, SpeakerNet, ECAPA), from its archive",
         aliases=(f"{_NEMO_ASR}.label_models.EncDecSpeakerLabelModel", f"{_NEMO_ASR}.EncDecSpeakerLabelModel"),
+    ),
+    Family(
+        "nemo-fastpitch",
+        "torchport.models.speech.voice:Voice",
+        "NeMo's FastPitch, from its archive",
+        aliases=(f"{_NEMO_TTS}.fastpitch.FastPitchModel", f"{_NEMO_TTS}.FastPitchModel"),
+    ),
+    Family(
+        "nemo-hifigan",
+        "torchport.models.speech.vocoder:Vocoder",
+        "NeMo's HiFi-GAN, from its archive",
+        aliases=(f"{_NEMO_TTS}.hifigan.HifiGanModel", f"{_NEMO_TTS}.HifiGanModel"),
     ),
 ):
     families.add(_family.name, _family)

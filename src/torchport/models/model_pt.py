@@ -115,6 +115,16 @@ class ModelPT(torch.nn.Module):
             return None if src is None else ""
         return self._artifacts.register(config_path, os.fspath(src), required=verify_src_exists)
 
+    @classmethod
+    def config_from_archive(cls, config: Config, state: Mapping[str, Any]) -> Config:
+        """The config that a model is built from: the archive's, unless a class reads off the weights what it leaves open.
+
+        Args:
+            config: The archive's config, or the caller's instead of it.
+            state: The archive's state dict.
+        """
+        return config
+
     def weights_from_archive(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Which of an archive's weights are this model's: all of them, unless a class that knows better leaves some out.
 
@@ -213,6 +223,7 @@ class ModelPT(torch.nn.Module):
             target = config.get("target") if override is None else config.get("target", archive.config.get("target"))
             found: type[M] = resolve_class(target, cls, trust, where=where)  # type: ignore[assignment]  # a subclass of cls
             state = archive.weights()
+            config = found.config_from_archive(config, state)
             with restoring_from(archive, vouched=override is not None):
                 _check_before_memory_is_taken(found, config, state, strict, where)
                 model = _built(found, config, trainer, where)
