@@ -112,6 +112,19 @@ def test_what_no_comparison_of_a_size_shows_is_tried_all_the_same(tmp_path, name
     assert not list(tmp_path.iterdir())
 
 
+def test_a_branch_that_turned_is_the_cause(tmp_path):
+    class Long(nn.Module):
+        def forward(self, x):
+            if math.log2(x.shape[1]) > 7.5:
+                return x * 3
+            return x * 2
+
+    with pytest.raises(ProofError) as caught:
+        torchport.export(Long(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X, strategy="trace")
+    (finding, *_) = caught.value.proof.findings
+    assert "(`if math.log2(x.shape[1]) > 7.5:`) decides by a size" in finding.cause
+
+
 def test_a_branch_that_may_hang_on_a_size_and_never_turned_is_told(tmp_path):
     model = Scaled(lambda x: 3.0 if math.log2(x.shape[1]) > 30.5 else 2.0)
     result = torchport.export(model, tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X, strategy="trace")

@@ -82,21 +82,21 @@ class Asker:
     def watched(self, inputs: Mapping[str, torch.Tensor], key: Sizes) -> dict[str, torch.Tensor]:
         """The model's answer; what it decided by sizes is kept under ``key``."""
         start = time.process_time()
-        forks, tables = ForkWatch(), TableWatch()
+        forks, tables, branches = ForkWatch(), TableWatch(), self.branches.watched()
         try:
-            with tables, forks, self.branches.watched():
+            with tables, forks, branches:
                 return self.run(inputs)
         except Exception:  # noqa: BLE001 - code that asks for the very type of a size fails here, and only here
-            with self.branches.watched():
+            with branches:
                 answer = self.run(inputs)
             forks.lose()
             return answer
         finally:
-            self.decided[key] = {**forks.decisions, **tables.cuts}
+            self.branches.settle(site[:2] for site in forks.decisions)
+            self.decided[key] = {**forks.decisions, **tables.cuts, **branches.decisions()}
             self.taken[key] = tables.taken
             self.counts = self.counts or tables.counts
             self.seconds[key] = time.process_time() - start
-            self.branches.settle(site[:2] for site in self.decided[key])
 
     def places_unseen(self) -> list[tuple[str, int]]:
         """File and line where what becomes of a size is not seen: there it turns into a plain number, or a branch may hang on it."""

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from torchport.verification.conditions import may_hang_on_a_size
+from torchport.verification.noted_sizes import BRANCH, Decision, Log
 
 __all__ = ["Branch", "BranchWatch", "Branches"]
 
@@ -78,11 +79,11 @@ class Branches:
         return found
 
     def settle(self, noted: Iterable[tuple[str, int]]) -> None:
-        """Follows no longer what went both ways, or is noted as a comparison of a size in one of these lines."""
+        """Follows no longer what is noted as a comparison of a size in one of these lines."""
         known = set(noted)
         for code, function in self._functions.items():
             for at, place in list(function.jumps.items()):
-                if len(function.ways.get(at, ())) > 1 or any((code.co_filename, line) in known for line in _lines(place)):
+                if any((code.co_filename, line) in known for line in _lines(place)):
                     del function.jumps[at]
 
     def numbers_near(self, places: Iterable[tuple[str, int]]) -> list[int]:
@@ -111,18 +112,30 @@ class BranchWatch:
 
     def __init__(self, functions: dict[CodeType, _Function]) -> None:
         self._functions = functions
+        self._ways: defaultdict[tuple[CodeType, int], set[int]] = defaultdict(set)
         self._before: Any = None
         self._follows = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> BranchWatch:
         self._follows = not self._functions or any(function.jumps for function in self._functions.values())
         if self._follows:
             self._before = sys.gettrace()
             sys.settrace(self._called)
+        return self
 
     def __exit__(self, *_: object) -> None:
         if self._follows:
             sys.settrace(self._before)
+
+    def decisions(self) -> Log:
+        """Which way each branch went that is followed still, as decisions without a gap."""
+        found: Log = {}
+        for (code, at), ways in self._ways.items():
+            place = self._functions[code].jumps.get(at)
+            if place is not None:
+                site = (code.co_filename, place.lineno, (BRANCH, (code.co_name, at)), None)
+                found[site] = [Decision(0.0, way > at + 2) for way in sorted(ways)]
+        return found
 
     def _called(self, frame: FrameType, event: str, _: Any) -> Tracer | None:
         code = frame.f_code
@@ -135,14 +148,15 @@ class BranchWatch:
         if not function.jumps:
             return None
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
-        return _Follower(function).step
+        return _Follower(function, self._ways).step
 
 
 class _Follower:
     """Follows one call of a function."""
 
-    def __init__(self, function: _Function) -> None:
+    def __init__(self, function: _Function, ways: defaultdict[tuple[CodeType, int], set[int]]) -> None:
         self._function = function
+        self._ways = ways
         self._jump: int | None = None
 
     def step(self, frame: FrameType, event: str, _: Any) -> Tracer:
@@ -152,6 +166,7 @@ class _Follower:
         function, at = self._function, frame.f_lasti
         if self._jump is not None:
             function.ways[self._jump].add(at)
+            self._ways[frame.f_code, self._jump].add(at)
             self._jump = None
         if at in function.jumps:
             if at not in function.judged:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torchport.verification.noted_sizes import CUT, LOST, Decision, Log
+from torchport.verification.noted_sizes import BRANCH, CUT, LOST, Decision, Log
 
 __all__ = ["Fork", "Sizes", "forks", "is_out_of_reach", "lines_both_ways", "lines_losing", "lines_turned", "next_sizes"]
 
@@ -79,7 +79,7 @@ def forks(seen: Mapping[Sizes, Log]) -> list[Fork]:
         points = {sizes: min((one.gap for one in found), key=abs) for sizes, found in runs.items()}
         factors = frozenset().union(*(one.factors for one in every))
         divisors = frozenset().union(*(one.divisors for one in every))
-        if site[2][:1] != (LOST,) and len(outcomes) == 1 and (len(set(points.values())) > 1 or factors or divisors):
+        if site[2][:1] not in ((LOST,), (BRANCH,)) and len(outcomes) == 1 and (len(set(points.values())) > 1 or factors or divisors):
             kept.append(Fork(site[0], site[1], outcomes.pop(), points, factors, divisors, site))
     return kept
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["CUT", "LOST", "Decision", "ForkWatch", "Log", "cut_here"]
+__all__ = ["BRANCH", "CUT", "LOST", "Decision", "ForkWatch", "Log", "cut_here"]
 
 _DEPTH = 24
 """So many calls above a decision tell two uses of one line apart."""
@@ -40,6 +40,9 @@ _LARGEST_FACTOR = 2**16
 
 LOST = ("lost", 0)
 """Stands in place of the calls where a size becomes a plain number: what that number is compared with is not seen."""
+
+BRANCH = ("a branch", 0)
+"""Stands before the place of a branch that may hang on a size, though it compares none: which way it went, and nothing more."""
 
 CUT = ("a cut", 0)
 """Stands before the calls of a decision that is a cut of an axis."""
