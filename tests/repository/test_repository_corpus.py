@@ -1,5 +1,8 @@
 """Every repository of the corpus is judged as expected, and as the real server judged it."""
 
+import json
+from pathlib import Path
+
 import pytest
 from corpus import CASES, write
 
@@ -25,3 +28,20 @@ def test_every_rule_has_a_case():
     """Those about links, permissions and other formats have tests of their own beside this one."""
     elsewhere = {"files/unreadable", "files/link", "files/too-large", "io/naming", "io/dtype-unsupported"}
     assert set(RULES) - set().union(*(case.finds for case in CASES)) == elsewhere
+
+
+RECORDED = json.loads(Path(__file__).with_name("server_verdicts.json").read_text(encoding="utf-8"))["verdicts"]
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_verdict_is_the_servers(name, tmp_path):
+    """What the real server said is on file; ``make test-triton`` asks it again."""
+    case = next(case for case in CASES if case.name == name)
+    write(case, tmp_path)
+    for mode, verdicts in RECORDED[name].items():
+        report = check_repository(tmp_path, auto_complete=mode == "usual")
+        assert dict(report.models) == verdicts, report.text()
+
+
+def test_every_case_that_files_decide_was_tried():
+    assert set(RECORDED) == {case.name for case in CASES if case.live}

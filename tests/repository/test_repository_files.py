@@ -120,6 +120,8 @@ def test_a_configuration_without_end_is_not_read(tmp_path):
     rules, report = found(tmp_path)
     assert rules == {"files/too-large"}
     assert report.models == {"m": "undecided"}
+    (folder / "config.pbtxt").write_text(SOUND + "input{}" * 25000)
+    assert found(tmp_path)[0] == {"files/too-large"}
 
 
 def test_a_name_that_is_not_text_is_shown_harmless(tmp_path):
@@ -136,6 +138,9 @@ def test_the_size_of_a_large_model_does_not_matter(tmp_path, monkeypatch):
     from torchport.check import _onnx
 
     monkeypatch.setattr(_onnx, "_MOST_FIELDS", 2)
+    assert found(tmp_path)[0] == {"files/model-unreadable"}
+    monkeypatch.setattr(_onnx, "_MOST_FIELDS", 1000)
+    monkeypatch.setattr(_onnx, "_MOST_PORTS", 0)
     assert found(tmp_path)[0] == {"files/model-unreadable"}
 
 
@@ -206,7 +211,8 @@ def torch_model(root, scripted, *names, dtype="TYPE_FP32"):
         (("first", "second", "third", "y__0", "y__1"), set()),
         (("a__0", "b__1", "c__2", "y__0", "y__1"), set()),
         (("a", "b", "c", "y__0", "y__1"), {"io/naming"}),
-        (("first", "second", "third", "y", "z"), {"io/naming"}),
+        (("first", "second", "third", "y", "z"), set()),
+        (("first", "second", "third", "y__1", "z"), {"io/naming"}),
     ],
 )
 def test_names_of_torchscript_models(tmp_path, scripted, names, expected):

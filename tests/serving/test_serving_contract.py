@@ -33,7 +33,7 @@ def test_dtypes_are_called_as_the_one_table_calls_them():
     ("given", "said"),
     [
         (config(), None),
-        (config(inputs=[port("x", (4, -1, 7))]), None),
+        (config(inputs=[port("x", (4, 3, 7))]), None),
         (config(8, [port("x", (3, -1))], [port("y", (5,))]), None),
         (config(8, [port("x", (1,), reshape={"shape": ["3", "-1"]})], [port("y", (5,))]), None),
         (config(outputs=[]), None),
@@ -42,6 +42,8 @@ def test_dtypes_are_called_as_the_one_table_calls_them():
         (config(inputs=[port("x", (-1, 3, -1), "TYPE_INT64")]), "datatype TYPE_INT64 for input 'x', model provides TYPE_FP32"),
         (config(inputs=[port("x", (-1, 4, -1))]), r"the model expects 3 dimensions \(shape \[-1,3,-1\]\)"),
         (config(inputs=[port("x", (-1, 3))]), "specifies 2 dimensions"),
+        (config(inputs=[port("x", (-1, -1, -1))]), r"explicit tensor shape \[-1,-1,-1\]"),
+        (config(inputs=[port("x", (-1, 3, -1), allow_ragged_batch=True)]), r"for ragged input 'x', model provides \[-1,3,-1\]"),
         (config(outputs=[port("y", (-1, -1))]), r"explicit tensor shape \[-1,-1\]"),
         (config(outputs=[port("y", (2, 5))]), "the model expects 2 dimensions"),
         (config(outputs=[port("q", (2, 5))]), "unexpected inference output 'q', allowed outputs are: y"),
@@ -55,6 +57,18 @@ def test_a_configuration_is_held_against_the_file(given, said):
     else:
         with pytest.raises(Refused, match=said):
             check_found(given, X, Y)
+
+
+def test_an_input_with_a_value_of_its_own_may_be_listed_as_optional():
+    given = config(inputs=[port("x", (-1, 3, -1)), port("bias", (3,), optional=True)])
+    check_found(given, X, Y, {"bias": Found("TYPE_FP32", (3,))})
+    with pytest.raises(Refused, match="unexpected inference input 'bias'"):
+        check_found(given, X, Y)
+
+
+def test_a_ragged_input_is_one_axis_that_varies():
+    given = config(2, [port("x", (1,), allow_ragged_batch=True)], [])
+    check_found(given, {"x": Found("TYPE_FP32", (-1,))}, {})
 
 
 def test_a_batch_of_the_servers_needs_a_dynamic_first_axis():
@@ -76,10 +90,10 @@ def test_a_scalar_is_ones():
         check_found(config(inputs=[port("x", (2,))], outputs=[]), known, {})
 
 
-def streaming(control="start", state=("cache_in", "cache_out"), dtype="TYPE_FP32"):
+def streaming(control="start", state=("cache_in", "cache_out"), dtype="TYPE_FP32", values="fp32_false_true"):
     return {
         "sequence_batching": {
-            "control_input": [{"name": control}],
+            "control_input": [{"name": control, "control": [{"kind": "CONTROL_SEQUENCE_START", values: [0, 1]}]}],
             "state": [{"input_name": state[0], "output_name": state[1], "data_type": dtype, "dims": ["4"]}],
         }
     }
@@ -93,6 +107,7 @@ KNOWN = ({**X, "start": Found("TYPE_FP32", (1,)), "cache_in": Found("TYPE_FP32",
     [
         (streaming(), None),
         (streaming(control="stop"), "sequence control 'stop', but model does not provide that input"),
+        (streaming(values="int32_false_true"), "expects data-type TYPE_FP32 but the model configuration specifies data-type TYPE_INT32"),
         (streaming(control="cache_in"), r"has dims \[4\] but dims \[1\] is expected"),
         (streaming(state=("lost", "cache_out")), "state input 'lost' is not in the model"),
         (streaming(state=("cache_in", "lost")), "state output 'lost' is not in the model"),

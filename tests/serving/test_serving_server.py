@@ -66,7 +66,16 @@ def test_backends_are_the_servers_own_and_the_stand_ins_that_can_run(environment
     assert stub.stat().st_mode & 0o777 == 0o755
     assert (folder / "onnxruntime" / "model.py").read_text() == "from torchport_backends.onnxruntime import TritonPythonModel\n"
     copied = {path.name for path in (folder / "onnxruntime" / "torchport_backends").iterdir()}
-    assert {"__init__.py", "_base.py", "contract.py", "batching.py", "sequences.py", "onnxruntime.py", "pytorch.py"} == copied
+    assert {
+        "__init__.py",
+        "_base.py",
+        "batching.py",
+        "completing.py",
+        "contract.py",
+        "onnxruntime.py",
+        "pytorch.py",
+        "sequences.py",
+    } == copied
 
 
 def test_a_server_runs_as_long_as_its_context(environment, tmp_path, monkeypatch):

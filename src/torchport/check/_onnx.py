@@ -23,8 +23,8 @@ _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1,
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 9, 13, 14
 _TENSOR_CONTENTS = (4, 5, 6, 7, 9, 10, 11)
 _BLOCK = 2**20
-_MOST_FIELDS = 2_000_000
-"""Nodes and weights of a file of which only the ports are wanted: more than any model has, and soon walked over."""
+_MOST_FIELDS, _MOST_PORTS = 2_000_000, 5000
+"""Nodes and weights of a file of which only the ports are wanted, and these: more than any model has, and soon walked over."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,8 @@ def read_ports(path: Path) -> OnnxPorts:
                             beside[value] = None
     if not graphs:
         raise ValueError("the file holds no graph")
+    if any(len(found) > _MOST_PORTS for found in ports.values()):
+        raise ValueError("the file has more inputs or outputs than any model")
     given, taken = ([port for port in ports[_GRAPH_INPUT] if (port["name"] in names) is known] for known in (False, True))
     return OnnxPorts(given, taken, ports[_GRAPH_OUTPUT], list(beside))
 

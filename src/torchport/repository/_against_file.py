@@ -6,10 +6,10 @@ Source: https://github.com/triton-inference-server/onnxruntime_backend and …/p
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torchport.repository._backend import TORCH
+from torchport.repository._backend import ONNX, TORCH
 from torchport.repository._files import Tensor, VersionFile
 from torchport.repository._folder import Model, Notes
 from torchport.repository._ports import port_paths
@@ -20,7 +20,24 @@ from torchport.repository._text import Path
 __all__ = ["check_against_file", "check_drift", "listed"]
 
 _INDEXED = re.compile(r".*?__\d+")
+_DEFAULT_BATCH = 4
+"""What the server chooses, unless it was started with another ``default-max-batch-size``."""
+
 _NOT_IN_TORCH = {"TYPE_UINT16", "TYPE_UINT32", "TYPE_UINT64"}
+
+
+def complete_batch(model: Model, files: Mapping[int, VersionFile]) -> None:
+    """The batch that the server chooses by itself: where ports are left to it, and all of the file's begin with an axis that varies."""
+    config = model.message
+    if model.backend != ONNX or config.max_batch_size or ((config.input or config.batch_input) and config.output):
+        return
+    for version in model.served[-1:]:
+        if version in files and all(tensor.dims and tensor.dims[0] == -1 for tensor in _tensors(files[version])):
+            model.completed = _DEFAULT_BATCH
+
+
+def _tensors(file: VersionFile) -> list[Tensor]:
+    return [tensor for tensor in (*file.inputs.values(), *file.outputs.values()) if tensor is not None]
 
 
 def check_against_file(notes: Notes, model: Model, file: VersionFile, others: set[str]) -> None:
@@ -38,14 +55,24 @@ def check_against_file(notes: Notes, model: Model, file: VersionFile, others: se
     config = model.message
     listed_inputs = {port.name for port in config.input}
     if config.input:
+        counted = len([port for port in config.input if not port.optional]) + len(others)
         for name in (one for one in file.inputs if one not in listed_inputs and one not in others):
-            notes.say("io/input-missing", model, f"input {name!r} of the file is not listed", expected=_tensor_words(file.inputs[name]))
+            # The backend counts the inputs, and looks for the names of those that clients send and of controls.
+            effect: Effect | None = "wrong" if counted == len(file.inputs) else None
+            expected = _tensor_words(file.inputs[name])
+            notes.say("io/input-missing", model, f"input {name!r} of the file is not listed", expected=expected, effect=effect)
+    if model.batched and not (config.input and config.output):
+        for name in (name for name, one in {**file.inputs, **file.outputs}.items() if one is not None and one.dims and one.dims[0] != -1):
+            notes.say("io/batch-axis", model, f"{name!r} does not begin with a batch")
     if config.output:
         states = {state.output_name for state in config.sequence_batching.state}
-        for name in (one for one in file.outputs if one not in {port.name for port in config.output} | states):
+        known_outputs = {port.name for port in config.output} | states
+        for name in (one for one in file.outputs if one not in known_outputs):
             notes.say("io/output-unlisted", model, f"output {name!r} of the file is not listed", found=_tensor_words(file.outputs[name]))
+    ports = {"input": {**file.inputs, **file.optional}, "output": file.outputs}
+    names = {kind: ", ".join(sorted(known)) for kind, known in ports.items()}
     for kind, port, path in port_paths(model):
-        known = {**file.inputs, **file.optional} if kind == "input" else file.outputs
+        known = ports[kind]
         if not port.name:
             continue
         if port.name not in known:
@@ -55,7 +82,7 @@ def check_against_file(notes: Notes, model: Model, file: VersionFile, others: se
                 f"the file has no {kind} {port.name!r}",
                 at=(*path, "name"),
                 found=port.name,
-                expected=", ".join(sorted(known)),
+                expected=names[kind],
             )
             continue
         tensor = known[port.name]
@@ -129,7 +156,7 @@ def _check_torch(notes: Notes, model: Model, file: VersionFile) -> None:
     elif not indexed and set(names) <= set(file.inputs) and (left := [name for name in file.inputs if name not in names]):
         notes.say("io/input-missing", model, "arguments of forward are not listed", found=", ".join(left), effect="depends")
     given = [port.name for port in config.output]
-    if len(given) > 1 and not all(_INDEXED.fullmatch(name) for name in given):
+    if 0 < sum(_INDEXED.fullmatch(name) is not None for name in given) < len(given):  # without any index, order is what is meant
         notes.say("io/naming", model, "the outputs go by their order", at=("output", 0, "name"), found=", ".join(given))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path as FilePath
 
 from torchport.errors import UnknownNameError, UnusablePathError
-from torchport.repository._against_file import check_against_file, check_drift
+from torchport.repository._against_file import check_against_file, check_drift, complete_batch
 from torchport.repository._backend import ENSEMBLE, ONNX, check_backend
 from torchport.repository._ensemble import check_ensemble, check_steps, ensemble_order
 from torchport.repository._files import VersionFile, read_versions
@@ -75,6 +75,8 @@ def _check_model(notes: Notes, model: Model) -> dict[int, VersionFile]:
     if model.config is None:
         return files
     config = model.message
+    if notes.auto_complete:
+        complete_batch(model, files)
     if not model.config.states("max_batch_size"):
         notes.say("config/batch-size-unstated", model, "max_batch_size is not stated")
     check_ports(notes, model)
@@ -99,7 +101,7 @@ def _check_model(notes: Notes, model: Model) -> dict[int, VersionFile]:
 
 
 def _verdict(notes: Notes, model: Model) -> Verdict:
-    effects = {finding.effect for finding in notes.findings if finding.model == model.name}
-    if "refused" in effects:
+    if model.name in notes.refused:
         return "refused"
-    return "undecided" if "depends" in effects or model.backend not in (ONNX, ENSEMBLE) else "loads"
+    hangs = any(finding.model == model.name and finding.effect == "depends" for finding in notes.findings)
+    return "undecided" if hangs or model.backend not in (ONNX, ENSEMBLE) else "loads"

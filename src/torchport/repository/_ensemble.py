@@ -120,7 +120,7 @@ def check_steps(notes: Notes, model: Model, models: Mapping[str, Model], files: 
         other = models.get(step.model_name)
         if other is None:
             notes.say("ensemble/model-missing", model, f"step {number} has no model", at=(*at, "model_name"), found=step.model_name)
-        elif notes.refuses(other.name):
+        elif other.name in notes.refused:
             notes.say("ensemble/model-refused", model, f"step {number}", at=(*at, "model_name"), found=step.model_name)
         elif other.config is not None:
             _check_step(notes, model, step, at, other, files.get(other.name, {}), tensors)
@@ -135,7 +135,7 @@ def _check_step(
         notes.say(
             "ensemble/version-missing", model, f"{other.name!r}", at=(*at, "model_version"), found=wanted, expected=f"-1, or {served}"
         )
-    most = other.message.max_batch_size
+    most = other.most
     if most and most < model.message.max_batch_size:
         found = model.message.max_batch_size
         notes.say(

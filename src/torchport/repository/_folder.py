@@ -21,7 +21,8 @@ _NO_VERSIONS = {"warmup", "initial_state", "configs"}
 
 _MOST_MODELS = 2000
 _MOST_ENTRIES = 5000
-_MOST_CONFIG = 2**20
+_MOST_CONFIG = 2**18
+_MOST_FIELDS = 20000
 
 
 @dataclass
@@ -31,11 +32,16 @@ class Notes:
     Args:
         root: The repository.
         auto_complete: Whether the server completes configurations.
+
+    Attributes:
+        findings: What was taken down.
+        refused: The models that the server refuses, as far as is known by now.
     """
 
     root: FilePath
     auto_complete: bool = True
     findings: list[Finding] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
 
     def say(
         self,
@@ -69,24 +75,23 @@ class Notes:
         where = self.root if file is None else file
         inside = where.is_relative_to(self.root)
         line, column = place or Place(0, 0)
-        known = RULES[rule]
+        known, name = RULES[rule], model if isinstance(model, str) else model.name
+        effect = effect or (known.strict if known.strict and not self.auto_complete else known.effect)
+        if effect == "refused":
+            self.refused.add(name)
         self.findings.append(
             Finding(
                 rule,
-                model if isinstance(model, str) else model.name,
+                name,
                 _safe((where.relative_to(self.root) if inside else where).as_posix()),
                 _safe(message),
-                effect or (known.strict if known.strict and not self.auto_complete else known.effect),
+                effect,
                 line,
                 column,
                 _safe(str(found)),
                 _safe(str(expected)),
             )
         )
-
-    def refuses(self, name: str) -> bool:
-        """Whether the server refuses a model, as far as is known by now."""
-        return any(finding.model == name and finding.effect == "refused" for finding in self.findings)
 
 
 @dataclass
@@ -103,6 +108,7 @@ class Model:
         served: Those that the server serves.
         backend: The backend that serves it; empty where nobody knows, ``ensemble`` for an ensemble.
         filename: The file that a version holds.
+        completed: The batch that the server chooses where inputs or outputs are left to it; 0 where it chooses none.
     """
 
     name: str
@@ -114,6 +120,7 @@ class Model:
     served: tuple[int, ...] = ()
     backend: str = ""
     filename: str = ""
+    completed: int = 0
 
     @property
     def message(self) -> Any:
@@ -122,9 +129,15 @@ class Model:
         return self.config.message
 
     @property
+    def most(self) -> int:
+        """The largest batch that the server counts; 0 where clients count it."""
+        stated: int = self.message.max_batch_size if self.config is not None else 0
+        return stated or self.completed
+
+    @property
     def batched(self) -> bool:
         """Whether the server counts the batch."""
-        return self.config is not None and self.message.max_batch_size > 0
+        return self.most > 0
 
 
 def open_models(notes: Notes) -> dict[str, Model]:
@@ -220,6 +233,9 @@ def _read_config(notes: Notes, model: Model) -> None:
     read = parse_config(content)
     if isinstance(read, Broken):
         notes.say("config/encoding" if read.encoded else "config/syntax", model, read.message, place=read.place)
+        return
+    if len(read.places) > _MOST_FIELDS:
+        notes.say("files/too-large", model, "the configuration has more fields than any", found=f"more than {_MOST_FIELDS}")
         return
     model.config = read
     for key, place in read.keys:

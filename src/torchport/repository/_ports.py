@@ -57,7 +57,7 @@ def _check_dims(notes: Notes, model: Model, port: Any, path: Path, said: str) ->
 
 def _check_reshape(notes: Notes, model: Model, port: Any, path: Path, said: str) -> None:
     shape, at = list(port.reshape.shape), (*path, "reshape")
-    if not shape and model.message.max_batch_size == 0:
+    if not shape and not model.batched:
         notes.say("io/reshape-empty", model, f"{said} is a scalar", at=at)
     elif port.dims and not same_elements(port.dims, shape):
         notes.say(

@@ -66,7 +66,8 @@ _ALL = (
     Rule("config/syntax", _R, "the text is no model configuration", "correct the text at this place"),
     Rule("config/encoding", _D, "the text is not UTF-8", "save it as UTF-8"),
     Rule("config/duplicate-key", _L, "a key stands twice: the last one counts", "keep one of them"),
-    Rule("config/incomplete", _L, "inputs or outputs are left to the server", "list all inputs and outputs", strict=_R),
+    Rule("config/incomplete", _L, "inputs or outputs are left to the server, which then may batch requests, too",
+         "list all inputs and outputs", strict=_R),
     Rule("config/batch-size-unstated", _L, "max_batch_size is not stated, which means 0 or is guessed", "write max_batch_size, 0 too"),
     # -- which model, which backend
     Rule("model/name", _R, "the name is not that of the folder", "name both alike, or leave the name out"),
@@ -113,7 +114,7 @@ _ALL = (
          "the file's sizes; -1 where, and only where, the file's axis varies"),
     Rule("io/optional", _R, "an optional input is batched or ragged, or the model's file has no value for it", "leave optional out"),
     Rule("io/ragged", _R, "a ragged input has to be one axis that varies in the model's file", "leave allow_ragged_batch out"),
-    Rule("io/naming", _L, "the names are neither the arguments of forward nor name__0, name__1: their order counts",
+    Rule("io/naming", _L, "names are neither the arguments of forward nor name__0, name__1: their order counts",
          "name them name__0, name__1 …"),
     # -- batching
     Rule("batching/unbatched", _L, "dynamic_batching with max_batch_size 0 does nothing", "max_batch_size above 0, or no dynamic_batching"),
@@ -129,7 +130,7 @@ _ALL = (
     Rule("sequence/state-file", _R, "the file of an initial state is missing or too short", "put it into the model's folder initial_state"),
     Rule("sequence/state-port", _W, "the model's file has no such input or output for the state", "the names are those in the file"),
     Rule("sequence/state-listed", _R, "an input is a state or a control, and an input of clients too", "leave it out of the inputs"),
-    Rule("sequence/state-dtype", _R, "the state's data_type is not that of the model's file", "write the file's data_type"),
+    Rule("sequence/state-dtype", _W, "the state's data_type is not that of the model's file", "write the file's data_type"),
     Rule("sequence/state-dims", _W, "the state's dims are not those of the model's file", "the file's sizes, without the batch"),
     Rule("sequence/control", _R, "a control has no name, or two controls are one", "one name and one kind for each control"),
     Rule("sequence/control-values", _R, "a control does not say what false and true are",

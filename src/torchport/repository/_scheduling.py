@@ -22,7 +22,7 @@ def check_dynamic_batching(notes: Notes, model: Model) -> None:
     if not config.HasField("dynamic_batching"):
         return
     batching, at = config.dynamic_batching, ("dynamic_batching", 0)
-    if config.max_batch_size == 0:
+    if not model.batched:
         notes.say("batching/unbatched", model, "there is no batch to put together", at=at, found="max_batch_size: 0")
     check_preferred(notes, model, batching.preferred_batch_size, (*at, "preferred_batch_size"))
     levels = batching.priority_levels
@@ -55,13 +55,8 @@ def check_instances(notes: Notes, model: Model) -> None:
             notes.say("instance/gpus", model, "GPUs are listed", at=(*at, "gpus"), found=", ".join(map(str, group.gpus)))
         if group.profile and model.backend != "tensorrt":
             notes.say("instance/profile", model, "a profile is named", at=(*at, "profile"), found=model.backend)
-        if "count" in _written(model, at) and group.count < 1:
+        if model.config is not None and (*at, "count") in model.config.places and group.count < 1:
             notes.say("instance/count", model, "there is no such number of instances", at=(*at, "count"), found=group.count)
-
-
-def _written(model: Model, at: Path) -> set[str]:
-    assert model.config is not None
-    return {str(path[len(at)]) for path in model.config.places if len(path) > len(at) and path[: len(at)] == at}
 
 
 def check_cache(notes: Notes, model: Model) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from torchport.repository._against_file import listed
 from torchport.repository._files import Tensor, VersionFile
 from torchport.repository._folder import Model, Notes
-from torchport.repository._rules import Effect
 from torchport.repository._scheduling import check_preferred
 from torchport.repository._sizes import byte_count, check_bytes, dtype_name
 from torchport.repository._text import Path
@@ -54,21 +53,16 @@ def _check_state(notes: Notes, model: Model, state: Any, at: Path, file: Version
         _check_initial(notes, model, state, initial, (*at, "initial_state", number))
     if file is None or not file.outputs:
         return
-    effect: Effect | None
     for kind, name, known in (("input", state.input_name, file.inputs), ("output", state.output_name, file.outputs)):
         tensor = known.get(name)
         if tensor is None:
             expected = ", ".join(sorted(known))
-            effect = "refused" if kind == "input" or name not in known else None
-            notes.say(
-                "sequence/state-port", model, f"the file has no {kind} {name!r}", at=(*at, f"{kind}_name"), expected=expected, effect=effect
-            )
+            notes.say("sequence/state-port", model, f"the file has no {kind} {name!r}", at=(*at, f"{kind}_name"), expected=expected)
             continue
         stated = dtype_name(state, "data_type")
         if stated != tensor.dtype:
-            effect = None if kind == "output" else "wrong"
-            where = (*at, "data_type")
-            notes.say("sequence/state-dtype", model, f"{said}", at=where, found=stated, expected=tensor.dtype, effect=effect)
+            where, other = (*at, "data_type"), f"{said} and the file's {kind}"
+            notes.say("sequence/state-dtype", model, other, at=where, found=stated, expected=tensor.dtype)
         _check_state_dims(notes, model, state, tensor, kind, at)
 
 

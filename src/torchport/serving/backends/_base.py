@@ -11,6 +11,7 @@ import numpy as np
 import triton_python_backend_utils as triton
 
 from .batching import Arrays, answer_together
+from .completing import Completion
 from .contract import Refused
 from .sequences import SequenceStates
 
@@ -22,10 +23,36 @@ class Backend:
 
     model_file: str
 
-    @staticmethod
-    def auto_complete_config(config: Any) -> Any:
-        """Completes nothing: a configuration is served as it is written."""
+    @classmethod
+    def auto_complete_config(cls, config: Any) -> Any:
+        """Completes a configuration, where the native backend does; the server asks only if it was not told to leave them as they are."""
+        # The server's Python backend names the model's file as the first argument of this process, and nowhere else.
+        path = Path("/proc/self/cmdline").read_bytes().split(b"\0")[1].decode(errors="surrogateescape")
+        try:
+            done = cls.complete(config.as_dict(), Path(path))
+        except Refused as error:
+            raise triton.TritonModelException(str(error)) from None
+        if done.max_batch_size is not None:
+            config.set_max_batch_size(done.max_batch_size)
+        if done.dynamic_batching:
+            config.set_dynamic_batching()
+        for kind, ports in done.ports.items():
+            for port in ports:
+                getattr(config, f"add_{kind}")(port)
         return config
+
+    @classmethod
+    def complete(cls, config: Mapping[str, Any], path: Path) -> Completion:
+        """What is added to a configuration; nothing, unless the native backend adds something.
+
+        Args:
+            config: The configuration.
+            path: The model's file.
+
+        Raises:
+            Refused: It cannot be completed.
+        """
+        return Completion()
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Opens the model and holds its configuration against it."""

@@ -15,6 +15,7 @@ from typing import Any
 __all__ = ["Found", "Refused", "argument_order", "check_found", "dtype_in_config", "output_order"]
 
 _INDEXED = re.compile(r".*?__(\d*)")
+_VALUES = {"int32_false_true": "TYPE_INT32", "fp32_false_true": "TYPE_FP32", "bool_false_true": "TYPE_BOOL"}
 
 
 class Refused(Exception):
@@ -47,8 +48,16 @@ def dtype_in_config(numpy_name: str) -> str:
     return f"TYPE_{name}"
 
 
-def check_found(config: Mapping[str, Any], inputs: Mapping[str, Found], outputs: Mapping[str, Found]) -> None:
+def check_found(
+    config: Mapping[str, Any], inputs: Mapping[str, Found], outputs: Mapping[str, Found], optional: Mapping[str, Found] | None = None
+) -> None:
     """Holds a configuration against the ports of a model that knows them, as an ONNX file does.
+
+    Args:
+        config: The configuration.
+        inputs: Inputs that have to be given.
+        outputs: What comes back.
+        optional: Inputs that have a value already.
 
     Raises:
         Refused: It does not fit; the message is worded as the native backend's.
@@ -63,16 +72,21 @@ def check_found(config: Mapping[str, Any], inputs: Mapping[str, Found], outputs:
             raise Refused(
                 f"unable to load model '{name}', optional input '{port['name']}' is not supported for models that support batching"
             )
-        _check_port(name, port, inputs, "input", most, exact=False)
+        _check_port(name, port, {**inputs, **(optional or {})}, "input", most, exact=False)
     for port in config.get("output") or ():
         _check_port(name, port, outputs, "output", most, exact=True)
-    for control in _controls(config):
+    for control, kind in _controls(config).items():
         if control not in inputs:
             raise Refused(f"configuration specified sequence control '{control}', but model does not provide that input")
         dims = inputs[control].dims[1 if most else 0 :]
         if dims != (1,):
             raise Refused(
                 f"unable to load model '{name}', sequence control '{control}' in model has dims {_text(dims)} but dims [1] is expected"
+            )
+        if inputs[control].dtype != kind:
+            raise Refused(
+                f"unable to load model '{name}', sequence control '{control}', the model expects data-type {inputs[control].dtype} but the "
+                f"model configuration specifies data-type {kind}"
             )
     for state in _states(config):
         for key, known, kind in (("input_name", inputs, "input"), ("output_name", outputs, "output")):
@@ -87,9 +101,13 @@ def _input_count(config: Mapping[str, Any]) -> int:
     return required + len(config.get("batch_input") or ()) + len(_controls(config)) + len(_states(config))
 
 
-def _controls(config: Mapping[str, Any]) -> list[str]:
-    """The inputs that the server's sequence batcher fills."""
-    return [one["name"] for one in (config.get("sequence_batching") or {}).get("control_input") or ()]
+def _controls(config: Mapping[str, Any]) -> dict[str, str]:
+    """The inputs that the server's sequence batcher fills, with their data_types."""
+    return {
+        one["name"]: next((_VALUES[field] for field in _VALUES if control.get(field)), control.get("data_type", ""))
+        for one in (config.get("sequence_batching") or {}).get("control_input") or ()
+        for control in one["control"]
+    }
 
 
 def _states(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -105,6 +123,13 @@ def _check_port(model: str, port: Mapping[str, Any], known: Mapping[str, Found],
     if found.dtype != port["data_type"]:
         raise Refused(_datatype(model, port["data_type"], kind, name, found.dtype))
     dims = _dims(port)
+    if port.get("allow_ragged_batch"):
+        if found.dims != (-1,):
+            raise Refused(
+                f"unable to load model '{model}', configuration expects model provides input with shape [-1] for ragged input '{name}', "
+                f"model provides {_text(found.dims)}"
+            )
+        return
     if not found.dims:
         if any(size != 1 for size in dims):
             raise Refused(
@@ -119,7 +144,7 @@ def _check_port(model: str, port: Mapping[str, Any], known: Mapping[str, Found],
         )
     full = (-1, *dims) if most else dims
     same = len(full) == len(found.dims) and all(
-        here == there or (not exact and -1 in (here, there)) for here, there in zip(full, found.dims, strict=True)
+        here == there or (not exact and there == -1) for here, there in zip(full, found.dims, strict=True)
     )
     if not same:
         batch = "an initial batch dimension because max_batch_size > 0 followed by " if most else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import onnxruntime
 
 from ._base import Backend
 from .batching import Arrays
+from .completing import Completion, complete
 from .contract import Found, Refused, check_found, dtype_in_config
 
 __all__ = ["TritonPythonModel"]
@@ -22,21 +24,34 @@ class TritonPythonModel(Backend):
 
     model_file = "model.onnx"
 
+    @classmethod
+    def complete(cls, config: Mapping[str, Any], path: Path) -> Completion:
+        """Inputs and outputs that are left out come from the file; the batch, too, if any of them is."""
+        if config.get("input") and config.get("output"):
+            return Completion()
+        session = _open(config["name"], path)
+        return complete(config, *({one.name: _found(one) for one in ports} for ports in (session.get_inputs(), session.get_outputs())))
+
     def open(self, path: Path) -> None:
         """Opens the file and holds the configuration against its ports."""
-        try:
-            self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise Refused(f"unable to load model '{self.config['name']}': {error}") from error
+        self.session = _open(self.config["name"], path)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        check_found(self.config, {one.name: _found(one) for one in inputs}, {one.name: _found(one) for one in outputs})
-        self.texts = {one.name for one in inputs if one.type == "tensor(string)"}
+        optional = self.session.get_overridable_initializers()
+        check_found(self.config, *({one.name: _found(one) for one in ports} for ports in (inputs, outputs, optional)))
+        self.texts = {one.name for one in (*inputs, *optional) if one.type == "tensor(string)"}
         self.outputs = [one.name for one in outputs]
 
     def run(self, feed: Arrays) -> Arrays:
         """All outputs."""
         given = {name: _texts(array) if name in self.texts else array for name, array in feed.items()}
         return dict(zip(self.outputs, self.session.run(self.outputs, given), strict=True))
+
+
+def _open(name: str, path: Path) -> Any:
+    try:
+        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise Refused(f"unable to load model '{name}': {error}") from error
 
 
 def _found(port: Any) -> Found:
