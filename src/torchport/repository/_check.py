@@ -90,9 +90,11 @@ def _check_model(notes: Notes, model: Model) -> dict[int, VersionFile]:
     check_instances(notes, model)
     check_warmup(notes, model)
     if not config.input or not config.output:
-        effect: Effect | None = None if model.backend == ONNX else "depends"
+        effect: Effect = "loads" if model.backend == ONNX else "depends"
+        if not notes.auto_complete:
+            effect = "wrong" if config.input else "refused"  # a server takes a model without outputs, and nobody can ask it for any
         left = " and ".join(kind for kind in ("input", "output") if not getattr(config, kind))
-        notes.say("config/incomplete", model, f"no {left} is listed", effect=effect if notes.auto_complete else None)
+        notes.say("config/incomplete", model, f"no {left} is listed", effect=effect)
     for version in model.served:
         if version in files:
             check_against_file(notes, model, files[version], filled_inputs(model))
