@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import textwrap
 from types import CodeType, FrameType
@@ -37,23 +38,24 @@ def may_hang_on_a_size(condition: ast.expr | None, frame: FrameType) -> bool:
         condition: The condition; ``None``, where its source is not known: it may.
         frame: Where it is about to be decided: the names' values tell.
     """
-    return condition is None or _may(condition, frame, _DEPTH)
+    return condition is None or _may(condition, frame, _DEPTH, {})
 
 
-def _may(node: ast.AST, frame: FrameType, depth: int) -> bool:
+def _may(node: ast.AST, frame: FrameType, depth: int, followed: dict[str, int]) -> bool:
     if isinstance(node, ast.Constant):
         return False
     if isinstance(node, ast.Name):
-        return _name_may(node.id, frame, depth)
+        return _name_may(node.id, frame, depth, followed)
     if isinstance(node, ast.Attribute):
-        return not _is_setting(node, frame) and node.attr not in _OF_TENSORS and _may(node.value, frame, depth)
+        return not _is_setting(node, frame) and node.attr not in _OF_TENSORS and _may(node.value, frame, depth, followed)
     if isinstance(node, ast.Compare) and all(isinstance(one, (ast.Is, ast.IsNot)) for one in node.ops):
         return False
     if isinstance(node, ast.Call):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in _ASK_KINDS or name in _OF_TENSORS:
             return False
-    return any(_may(child, frame, depth) for child in ast.iter_child_nodes(node) if isinstance(child, (ast.expr, ast.comprehension)))
+    children = (child for child in ast.iter_child_nodes(node) if isinstance(child, (ast.expr, ast.comprehension)))
+    return any(_may(child, frame, depth, followed) for child in children)
 
 
 def _is_setting(node: ast.Attribute, frame: FrameType) -> bool:
@@ -74,16 +76,19 @@ def _is_first(name: str, frame: FrameType) -> bool:
     return bool(code.co_argcount) and code.co_varnames[0] == name == "self"
 
 
-def _name_may(name: str, frame: FrameType, depth: int) -> bool:
+def _name_may(name: str, frame: FrameType, depth: int, followed: dict[str, int]) -> bool:
     if name not in frame.f_locals:
         return False  # of the module, or built in
+    if followed.get(name, -1) >= depth:
+        return False  # it is looked at elsewhere: `x = f(x, x)`, a dozen times over, would be followed without end
+    followed[name] = depth
     value = frame.f_locals[name]
     given = _assigned(name, frame.f_code)
     if not given:  # an argument
         return not isinstance(value, _PLAIN) and not callable(value)
     if isinstance(value, _PLAIN) and not isinstance(value, bool):
         return False
-    return depth > 0 and any(_may(one, frame, depth - 1) for one in given)
+    return depth > 0 and any(_may(one, frame, depth - 1, followed) for one in given)
 
 
 def _assigned(name: str, code: CodeType) -> list[ast.expr]:
@@ -103,6 +108,7 @@ def _binds(target: ast.expr, name: str) -> bool:
     return any(isinstance(one, ast.Name) and one.id == name for one in ast.walk(target))
 
 
+@functools.lru_cache(maxsize=256)
 def _source(code: CodeType) -> ast.AST:
     """The function as a tree; an empty one where there is no source."""
     try:
