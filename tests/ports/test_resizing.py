@@ -58,6 +58,21 @@ def test_times_that_go_up_at_every_step_still_do() -> None:
     assert bool((made.diff(dim=1) > 0).all())
 
 
+def test_offsets_go_up_and_begin_at_nothing() -> None:
+    made = other_sizes({"offsets": "batch"}, {"offsets": torch.tensor([0, 4, 9, 15])}, batch=2)["offsets"]
+    assert made.tolist() in ([0, 4], [0, 9], [0, 15])
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 7, 100])
+def test_numbers_that_point_into_an_axis_stay_below_its_size(nodes: int) -> None:
+    example = {"x": torch.randn(7, 3), "edges": torch.tensor([[0, 1, 5, 6], [6, 2, 2, 0]])}
+    signature = Signature.of(inputs={"x": "nodes 3", "edges": "2 edges"}).resolved(example)
+    made = make_inputs(signature, {"nodes": nodes, "edges": 30}, example=example, pointers={"edges": "nodes", "missing": "nodes"})["edges"]
+    assert (made.shape, made.dtype) == ((2, 30), torch.int64)
+    assert int(made.min()) == 0
+    assert int(made.max()) == nodes - 1
+
+
 def test_rows_made_of_one_row_differ() -> None:
     made = other_sizes({"img": "batch 3 8 8"}, {"img": torch.randn(1, 3, 8, 8)}, batch=4)["img"]
     assert made.shape == (4, 3, 8, 8)

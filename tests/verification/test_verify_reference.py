@@ -296,3 +296,52 @@ def test_a_relation_that_shows_in_company_only_is_a_relation(bench):
     assert any("`first` is never greater than `text`" in note for note in reference.notes)
     assert all(case.sizes["first"] <= case.sizes["text"] for case in reference.cases)
     assert not {"first", "text"} & reference.ranges.keys()
+
+
+class Graph(nn.Module):
+    """The mean of each node's neighbours; a second input has numbers of its own."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.kinds = nn.Embedding(9, 3)
+
+    def forward(self, x, edges, kinds):
+        return torch.zeros_like(x).index_add(0, edges[1], x[edges[0]]) + self.kinds(kinds)
+
+
+def test_numbers_that_point_into_an_axis_are_no_reason_for_it_to_be_long(tmp_path):
+    example = (torch.randn(7, 3), torch.randint(0, 7, (2, 15)), torch.tensor([3, 1, 4, 1, 5, 2, 6]))
+    types = {"x": "nodes 3", "edges": "2 edges", "kinds": "nodes"}
+    result = torchport.export(Graph(), tmp_path / "m.onnx", input_example=example, input_types=types, power=8)
+    assert "`edges` points into `nodes`: numbers are below its size" in result.notes
+    assert not any("`kinds` points" in note for note in result.notes)
+    assert "nodes" not in result.proof.ranges
+    assert {1, 22} <= {case.sizes["nodes"] for case in result.proof.cases}
+
+
+def test_several_inputs_may_point_together_and_into_an_axis_that_is_merged(bench):
+    def between(x, y, starts, ends):
+        return (x + y).gather(1, starts) - (x + y).gather(1, ends)
+
+    example = {
+        "x": torch.randn(2, 9),
+        "y": torch.randn(2, 9),
+        "starts": torch.tensor([[0, 8], [4, 5]]),
+        "ends": torch.tensor([[8, 1], [2, 3]]),
+    }
+    inputs = {"x": "batch time", "y": "batch other", "starts": "batch few", "ends": "batch few"}
+    reference = bench(Of(between), inputs, {"d": ("batch few", "float32")}, {}, example=example).reference()
+    assert reference.pointers == {"starts": "time", "ends": "time"}
+    assert reference.merged == {"other": "time"}
+    assert not reference.ranges
+
+
+def test_a_short_axis_that_is_refused_for_another_reason_ends_there(bench):
+    def windows(x, ids):
+        return x.unfold(1, 5, 1).sum((1, 2)) + ids.sum(1)
+
+    example = {"x": torch.randn(2, 19), "ids": torch.tensor([[0, 7], [4, 5]])}
+    reference = bench(Of(windows), {"x": "batch time", "ids": "batch 2"}, {"s": ("batch", "float32")}, {}, example=example).reference()
+    assert reference.pointers == {}
+    assert reference.ranges == {"time": (5, None)}

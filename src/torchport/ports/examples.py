@@ -35,6 +35,7 @@ def make_inputs(
     example: Mapping[str, torch.Tensor] | None = None,
     ragged: bool = True,
     extreme: Extreme | None = None,
+    pointers: Mapping[str, str] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Makes inputs that a model can take, the same for the same arguments; the global random state stays as it is.
 
@@ -48,6 +49,7 @@ def make_inputs(
         example: Tensors by input name. Optional inputs that it lacks are left out.
         ragged: Whether the lengths in a batch differ.
         extreme: Values at an end of what the ports take, instead of usual ones.
+        pointers: Inputs whose whole numbers point into the axes of a symbol: ``{"edges": "nodes"}``. They stay below its size.
 
     Returns:
         Tensors by input name, in the signature's order.
@@ -78,7 +80,16 @@ def make_inputs(
     if plain:
         from_example = {name: one.example for name, one in requests.items() if one.example is not None}
         tensors.update(resize(signature, plain, requests, from_example, tensors))
+    for name, symbol in (pointers or {}).items():
+        if name in tensors:
+            tensors[name] = _spread(tensors[name], requests[name].example, sizes[symbol])
     return {name: tensors[name] for name in requests}
+
+
+def _spread(tensor: torch.Tensor, example: torch.Tensor | None, size: int) -> torch.Tensor:
+    """Whole numbers from 0 on, spread over the places of an axis, in the same order."""
+    top = max((int(one.max()) for one in (tensor, example) if one is not None and one.numel()), default=0)
+    return tensor if top < 1 else (tensor.long() * (size - 1)).div(top, rounding_mode="floor").to(tensor.dtype)
 
 
 def _request(

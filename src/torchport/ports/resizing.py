@@ -170,10 +170,18 @@ def _drawn(one: Request) -> torch.Tensor:
     drawn = drawn.permute(*inverse).contiguous()
     for index in moving:
         if example.shape[index] > 2 and _sorted(example, index):
-            return drawn.sort(dim=index).values.to(one.dtype)
+            return _beginning_alike(drawn.sort(dim=index).values, example, index).to(one.dtype)
     if len(cells) < count:
         drawn = _varied(drawn, moving[0], still)
     return drawn.to(one.dtype)
+
+
+def _beginning_alike(ordered: torch.Tensor, example: torch.Tensor, index: int) -> torch.Tensor:
+    """Whole numbers in order begin where all of the example's begin: offsets begin at 0."""
+    first = example.select(index, 0)
+    if not example.is_floating_point() and bool((first == first.reshape(-1)[0]).all()) and ordered.shape[index]:
+        ordered.select(index, 0).fill_(first.reshape(-1)[0])
+    return ordered
 
 
 def _nudged(cells: torch.Tensor, places: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -32,16 +32,18 @@ class Asker:
     Args:
         call: The model.
         example: The traced example, which inputs without a meaning are made from.
+        pointers: See `make_inputs`; more may be found.
     """
 
-    def __init__(self, call: Call, example: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, call: Call, example: Mapping[str, torch.Tensor], pointers: Mapping[str, str] | None = None) -> None:
         self._call = call
-        self._example = example
+        self.example = example
         self.taken: dict[Sizes, set[tuple[int, int]]] = {}
         self.decided: dict[Sizes, Log] = {}
         self.seconds: dict[Sizes, float] = {}
         self.branches = Branches()
         self.counts = False
+        self.pointers = dict(pointers or {})
         self._asked: dict[tuple[tuple[str, int], ...], Case | Refusal] = {}
 
     def ask(self, signature: Signature, sizes: Mapping[str, int]) -> Case | Refusal:
@@ -54,11 +56,11 @@ class Asker:
     def ask_extreme(self, signature: Signature, sizes: Mapping[str, int], extreme: Extreme) -> Case | Refusal | None:
         """The model's answer at an end of what its ports take; ``None`` where that changes no input."""
         try:
-            usual = make_inputs(signature, sizes, seed=_seed(sizes), example=self._example)
-            made = make_inputs(signature, sizes, seed=_seed(sizes), example=self._example, extreme=extreme)
+            usual = make_inputs(signature, sizes, seed=_seed(sizes), example=self.example, pointers=self.pointers)
+            made = make_inputs(signature, sizes, seed=_seed(sizes), example=self.example, extreme=extreme, pointers=self.pointers)
         except TorchportError as error:
             return Refusal(dict(sizes), shortened(error.message, 200))
-        inputs = {name: made[name] for name in self._example}
+        inputs = {name: made[name] for name in self.example}
         if all(torch.equal(inputs[name], usual[name]) for name in inputs):
             return None
         try:
@@ -68,7 +70,7 @@ class Asker:
         return Case(dict(sizes), to_arrays(inputs), to_arrays(outputs), _seed(sizes), extreme)
 
     def forget(self) -> None:
-        """Symbols were renamed: sizes mean something else now."""
+        """Symbols were renamed, or inputs are made otherwise: what was answered is no answer any more."""
         self._asked.clear()
         self.taken.clear()
         self.decided.clear()
@@ -104,16 +106,16 @@ class Asker:
 
     def fails_early(self, signature: Signature, sizes: Mapping[str, int], table: Table) -> Refusal | None:
         """The model's refusal where it comes soon after the table; the rest of the model is not run."""
-        inputs = make_inputs(signature, sizes, seed=1, example=self._example)
+        inputs = make_inputs(signature, sizes, seed=1, example=self.example, pointers=self.pointers)
         reason = fails_early(self._call, inputs, table)
         return Refusal(dict(sizes), reason, to_arrays(inputs)) if reason else None
 
     def _answer(self, signature: Signature, sizes: dict[str, int], seed: int) -> Case | Refusal:
         try:
-            made = make_inputs(signature, sizes, seed=seed, example=self._example)
+            made = make_inputs(signature, sizes, seed=seed, example=self.example, pointers=self.pointers)
         except TorchportError as error:
             return Refusal(sizes, shortened(error.message, 200))
-        inputs = {name: made[name] for name in self._example}
+        inputs = {name: made[name] for name in self.example}
         try:
             outputs = self.watched(inputs, tuple(sizes.items()))
         except Exception as error:  # noqa: BLE001 - a model refuses sizes in its own words

@@ -48,6 +48,7 @@ class Reference:
         refusals: Sizes that the model refuses: the artifact must not answer them.
         ranges: Symbol to the range found, where the model does not answer all that its port declares.
         merged: Symbol to the one that it was merged into.
+        pointers: Inputs whose whole numbers point into the axes of a symbol.
         output_example: What the caller says the model answers, checked against the model.
         output_example_case: The index in ``cases`` of what ``output_example`` answers.
         must_check: The caller asked for the example to be checked (``check_trace``, ``output_example``), whatever ``verify`` says.
@@ -69,6 +70,7 @@ class Reference:
     refusals: tuple[Refusal, ...] = ()
     ranges: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     merged: Mapping[str, str] = field(default_factory=dict)
+    pointers: Mapping[str, str] = field(default_factory=dict)
     output_example: Mapping[str, Array] | None = field(default=None, repr=False)
     output_example_case: int = 0
     must_check: bool = False
@@ -203,6 +205,7 @@ def take_reference(
         refusals=tuple(settled.refusals),
         ranges=settled.ranges,
         merged=settled.merged,
+        pointers=asker.pointers,
         output_example=stated,
         output_example_case=place,
         must_check=bool(options.check_trace) or stated is not None,

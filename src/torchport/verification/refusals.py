@@ -13,6 +13,7 @@ from torchport.verification.joint_refusals import settle_jointly
 from torchport.verification.past_far import settle_far
 from torchport.verification.past_forks import settle_forks
 from torchport.verification.past_tables import settle_tables
+from torchport.verification.pointing import settle_pointers
 from torchport.verification.sizes import cover, levels
 
 __all__ = ["settle_sizes"]
@@ -101,6 +102,7 @@ def _unite(asker: Asker, settled: Settled, group: tuple[str, ...]) -> None:
     for name in rest:
         settled.signature = settled.signature.renamed_symbols({name: first})
         settled.merged[name] = first
+        asker.pointers = {port: first if symbol == name else symbol for port, symbol in asker.pointers.items()}
         del settled.traced[name]
         settled.notes.append(f"`{name}` always equals `{first}`: one axis")
     asker.forget()
@@ -116,7 +118,7 @@ def _narrow(asker: Asker, settled: Settled) -> bool:
         refused = [size for size in tried if not _alone(asker, settled, {name: size})]
         if not refused:
             continue
-        if _relate(asker, settled, name, refused):
+        if _relate(asker, settled, name, refused) or settle_pointers(asker, settled, name, refused):
             return True
         if factor := _multiple(asker, settled, name, axis, traced):
             settled.signature = with_symbol(settled.signature, name, multiple_of=factor)

@@ -61,7 +61,7 @@ def smallest_failure(
     if session is None:
         with open_artifact(artifact.paths, artifact.signature, briefly=True) as opened:
             return smallest_failure(proof, artifact, reference, options, feeds=feeds, session=opened)
-    asker = Asker(reference.call, reference.example)
+    asker = Asker(reference.call, reference.example, reference.pointers)
     found: dict[tuple[int, ...], Reference] = {}
     asker.watched(reference.example, ())
     as_traced = asker.decided[()]

@@ -79,7 +79,7 @@ def _answer(
 ) -> Case | None:
     seed = 1_000_003 * (seed + 1) + number  # far from the seeds of the reference's cases
     try:
-        made = make_inputs(reference.signature, sizes, seed=seed, example=reference.example)
+        made = make_inputs(reference.signature, sizes, seed=seed, example=reference.example, pointers=reference.pointers)
         inputs = {name: made[name] for name in reference.example}
         if choice is not None:
             inputs = {name: _driven(tensor, reference.signature.inputs[name], choice) for name, tensor in inputs.items()}
