@@ -6,8 +6,10 @@ from torchport.packaging._base import Target, targets
 from torchport.packaging._goldens import choose_goldens
 from torchport.packaging._place import new_directory
 from torchport.packaging._records import Golden, Order, Packaged, Part
+from torchport.packaging._riva_archive import RivaArchive, read_riva
 from torchport.packaging._stated import part_of_file
 from torchport.packaging.bundle import BundleTarget
+from torchport.packaging.riva import RivaTarget
 from torchport.packaging.triton import TritonTarget
 
 __all__ = [
@@ -23,11 +25,15 @@ __all__ = [
     # where parts come from
     "choose_goldens",
     "part_of_file",
+    # reading back
+    "RivaArchive",
+    "read_riva",
     # those that are there
     "BundleTarget",
+    "RivaTarget",
     "TritonTarget",
 ]
 
-for _target in (BundleTarget(), TritonTarget()):
+for _target in (BundleTarget(), TritonTarget(), RivaTarget()):
     targets.add(_target.name, _target)
 del _target
