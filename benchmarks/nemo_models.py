@@ -560,6 +560,22 @@ def _() -> Any:
     )
 
 
+def _front_end(**changes: Any) -> Any:
+    from nemo.collections.asr.modules import AudioToMelSpectrogramPreprocessor
+
+    return AudioToMelSpectrogramPreprocessor(**{key: value for key, value in {**_FRONT_END, **changes}.items() if key != "_target_"})
+
+
+@model("front-end")
+def _() -> Any:
+    return _front_end()
+
+
+@model("front-end-plain")
+def _() -> Any:
+    return _front_end(normalize=None, pad_to=16, exact_pad=True, mag_power=1.0)
+
+
 @model("encoder-conformer")
 def _() -> Any:
     return conformer_encoder()
@@ -616,6 +632,11 @@ def inputs_for(made: Any, subnet: str, batch: int, size: int, seed: int) -> dict
         return inputs
     if kind == "HifiGanModel":
         return {"spec": torch.randn(batch, 80, size, generator=generator)}
+    if kind == "AudioToMelSpectrogramPreprocessor":
+        samples = 160 * size + 71
+        lengths = torch.randint(samples // 3, samples + 1, (batch,), generator=generator)
+        lengths[0] = samples
+        return {"input_signal": torch.randn(batch, samples, generator=generator), "length": lengths}
     inputs = features(made, batch, size, seed)
     encoder = getattr(made, "encoder", made)
     if getattr(encoder, "export_cache_support", False):
@@ -649,6 +670,14 @@ def _eager(made: Any, subnet: str, inputs: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in answer.items() if value is not None}
     if kind == "HifiGanModel":
         return {"audio": made(spec=inputs["spec"])}
+    if kind == "AudioToMelSpectrogramPreprocessor":
+        return dict(
+            zip(
+                ("processed_signal", "processed_length"),
+                made(**{"input_signal": inputs["input_signal"], "length": inputs["length"]}),
+                strict=True,
+            )
+        )
     if kind in ("EncDecSpeakerLabelModel", "EncDecClassificationModel", "EncDecFrameClassificationModel"):
         encoded, lengths = made.encoder(audio_signal=inputs["audio_signal"], length=inputs["length"])
         if kind == "EncDecSpeakerLabelModel":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torchport.prepare.attention import FusedSoftmaxReplacement
 from torchport.prepare.convolutions import TWINS, TwinReplacement
 from torchport.prepare.dropout import DropoutReplacement
+from torchport.prepare.filterbanks import FilterbankReplacement
 from torchport.prepare.folding import BatchNormFolding
 from torchport.prepare.linears import ParallelLinearReplacement
 from torchport.prepare.local_attention import LocalAttentionReplacement
@@ -28,6 +29,7 @@ for replacement in (
     MaskedConvolutionReplacement(),
     SqueezeExciteReplacement(),
     LocalAttentionReplacement(),
+    FilterbankReplacement(),
     ProjectedLSTMReplacement(),
     DropoutReplacement(),
     BatchNormFolding(),

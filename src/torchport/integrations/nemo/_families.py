@@ -28,6 +28,7 @@ _ENCODER_DECODER = frozenset({"nemo.collections.asr.models.asr_model.ExportableE
 _DECODER_JOINT = frozenset({"nemo.collections.asr.modules.rnnt.RNNTDecoderJoint"})
 _STATELESS = frozenset({"nemo.collections.asr.modules.rnnt.StatelessTransducerDecoder"})
 _FASTPITCH = frozenset({"nemo.collections.tts.models.fastpitch.FastPitchModel"})
+_FRONT_END = frozenset({"nemo.collections.asr.modules.audio_preprocessing.AudioPreprocessor"})
 _FRAMES = frozenset({"nemo.collections.asr.models.classification_models.EncDecFrameClassificationModel"})
 
 
@@ -43,6 +44,8 @@ def graph_of(module: Any) -> Graph:
         return decoder_joint(module)
     if inherits(module, _FASTPITCH):
         return _fastpitch(module)
+    if inherits(module, _FRONT_END):
+        return _front_end(module)
     if inherits(module, _ENCODER_DECODER):
         return _encoder_decoder(module)
     if "audio_signal" in (getattr(module, "input_types", None) or {}):
@@ -110,6 +113,16 @@ def _encoder_decoder(model: Any) -> Graph:
         return Graph(forward, inner.inputs, {**ports_of(outputs, [first]), **lengths}, inner.example)
     names = {"audio_signal": "input"} if inherits(model, _FRAMES) else None
     return Graph(by_keyword(model.forward_for_export, names=names), inner.inputs, ports_of(outputs, outputs), inner.example)
+
+
+def _front_end(module: Any) -> Graph:
+    """Waveforms in, features and their lengths out."""
+    import torch
+
+    inputs, outputs = types_of(module, "input"), types_of(module, "output")
+    samples = STEPS * int(module.hop_length) + 37
+    example = {"input_signal": torch.randn(BATCH, samples), "length": lengths_of(BATCH, samples)}
+    return Graph(by_keyword(module.forward), ports_of(inputs, example), ports_of(outputs, list(outputs)[:2]), example)
 
 
 def _fastpitch(model: Any) -> Graph:
