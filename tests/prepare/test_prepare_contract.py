@@ -12,7 +12,11 @@ from torch.nn.utils import parametrizations
 from torchport.prepare import PairReplacement, kept_as_found, replace_for_export, replacements, state_digest, swap_modules
 from torchport.prepare.replacement import prove_equal
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The tensor attributes.*_flat_weights:UserWarning"),  # torch's own recurrent layers do that
+]
 
 
 def hook_norm():
@@ -67,6 +71,12 @@ EXAMPLES = {
         lambda: nn.MultiheadAttention(8, 2),
         lambda: nn.MultiheadAttention(8, 2, kdim=4, vdim=6, batch_first=True),
         lambda: nn.MultiheadAttention(8, 2, bias=False, add_bias_kv=True, add_zero_attn=True),
+    ],
+    "rms-norm": [lambda: nn.RMSNorm(6), lambda: nn.RMSNorm((2, 6), eps=1e-3, elementwise_affine=False)],
+    "bilinear": [lambda: nn.Bilinear(3, 4, 5), lambda: nn.Bilinear(3, 4, 5, bias=False)],
+    "projected-lstm": [
+        lambda: nn.LSTM(3, 5, proj_size=2),
+        lambda: nn.LSTM(3, 5, 2, proj_size=2, batch_first=True, bidirectional=True),
     ],
     "dropout": [nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout],
     "batch-norm-folding": [lambda: nn.BatchNorm1d(3), lambda: nn.BatchNorm2d(3), lambda: nn.BatchNorm3d(3)],

@@ -13,6 +13,7 @@ from torchport.prepare.masked_layers import MaskedConvolutionReplacement, Squeez
 from torchport.prepare.multihead_attention import MultiheadAttentionReplacement
 from torchport.prepare.norms import FusedLayerNormReplacement, FusedRMSNormReplacement
 from torchport.prepare.parametrizations import HookNormReplacement, ParametrizationReplacement
+from torchport.prepare.plain_layers import BilinearReplacement, RMSNormReplacement
 from torchport.prepare.projected_lstm import ProjectedLSTMReplacement
 from torchport.prepare.replacement import replacements
 
@@ -31,6 +32,8 @@ for replacement in (
     LocalAttentionReplacement(),
     FilterbankReplacement(),
     ProjectedLSTMReplacement(),
+    RMSNormReplacement(),
+    BilinearReplacement(),
     DropoutReplacement(),
     BatchNormFolding(),
     *map(TwinReplacement, TWINS),
