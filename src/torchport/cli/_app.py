@@ -20,6 +20,8 @@ from torchport.cli._inspect import inspect
 from torchport.cli._models import models
 from torchport.cli._output import Output
 from torchport.cli._package import package
+from torchport.cli._request import request
+from torchport.cli._serve import serve
 from torchport.cli._verify import verify
 
 __all__ = ["app", "main"]
@@ -69,6 +71,8 @@ app.command()(package)
 app.command()(inspect)
 app.command()(diff)
 app.command()(check_repository)
+app.command()(serve)
+app.command()(request)
 app.command()(models)
 app.command()(doctor)
 

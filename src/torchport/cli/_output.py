@@ -16,14 +16,19 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from torchport.errors import TorchportError
 
-__all__ = ["INTERRUPTED", "Output", "size_text", "table"]
+__all__ = ["INTERRUPTED", "Output", "Verbatim", "size_text", "table"]
 
 INTERRUPTED = 130
 _PIPE_WIDTH = 160
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+class Verbatim(Text):
+    """Lines to copy: nothing in them is read as markup, and none is broken."""
 
 
 class Output:
@@ -46,7 +51,7 @@ class Output:
             return
         console = _console(sys.stdout)
         for part in parts:
-            console.print(part)
+            console.print(part, soft_wrap=isinstance(part, Verbatim))
 
     @contextlib.contextmanager
     def progress(self, title: str, *, verbose: bool = False) -> Iterator[Callable[[str], None]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torchport.serving.client import Client, Served
 from torchport.serving.environment import ServerEnvironment, find_server
+from torchport.serving.goldens import Asked, GoldenCase, ask_goldens, compare_answers, golden_cases
 from torchport.serving.server import Ports, TritonServer, free_ports
 
 __all__ = [
@@ -17,4 +18,10 @@ __all__ = [
     # asking it
     "Client",
     "Served",
+    # golden cases
+    "GoldenCase",
+    "Asked",
+    "golden_cases",
+    "ask_goldens",
+    "compare_answers",
 ]

@@ -19,9 +19,9 @@ import numpy as np
 from torchport.errors import OptionError, ServeError
 from torchport.ports.dtypes import known_dtype
 
-__all__ = ["Client", "Served"]
+__all__ = ["HEADER", "Client", "Served", "request_body"]
 
-_HEADER = "Inference-Header-Content-Length"
+HEADER = "Inference-Header-Content-Length"
 _SECONDS = 300.0
 # A proxy is for the world outside; whoever names a server means that server.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -95,6 +95,23 @@ class Client:
         counted: dict[str, Any] = json.loads(self._call(f"/v2/models/{urllib.parse.quote(model)}/stats")[0])["model_stats"][0]
         return counted
 
+    def ask(
+        self, model: str, inputs: Mapping[str, Any], *, version: str = "", parameters: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Asks a model with arrays as the model itself takes them, and gives them as it gives them.
+
+        Where the server counts the batch, one number for each row has an axis of size 1 on the wire: it is put on and taken off here.
+
+        Raises:
+            ServeError: As for `infer`.
+        """
+        config = self.config(model)
+        single = {port["name"] for kind in ("input", "output") for port in config.get(kind) or () if _one_a_row(port, config)}
+        sent = {name: np.asarray(array) for name, array in inputs.items()}
+        sent = {name: array[:, None] if name in single and array.ndim == 1 else array for name, array in sent.items()}
+        answer = self.infer(model, sent, version=version, parameters=parameters)
+        return {name: array[:, 0] if name in single and array.ndim == 2 else array for name, array in answer.items()}
+
     def infer(
         self,
         model: str,
@@ -119,36 +136,62 @@ class Client:
         Raises:
             ServeError: There is no answer, or the server refused; its own words are in the message.
         """
-        blobs, described = [], []
-        for name, value in inputs.items():
-            array = np.asarray(value)
-            content = _to_bytes(name, array)
-            kind = known_dtype("string" if array.dtype.kind in "SU" else array.dtype.name)
-            if kind is None or kind.triton is None:
-                raise OptionError("the protocol has no such dtype", stage="request", where=name, found=str(array.dtype))
-            described.append(
-                {"name": name, "shape": list(array.shape), "datatype": kind.triton, "parameters": {"binary_data_size": len(content)}}
-            )
-            blobs.append(content)
-        header: dict[str, Any] = {"inputs": described, "parameters": {**(parameters or {}), "binary_data_output": True}}
-        if outputs:
-            header["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
-            del header["parameters"]["binary_data_output"]
-        words = json.dumps(header).encode()
+        words, blobs = request_body(inputs, parameters or {}, binary=True, outputs=outputs)
         place = f"/v2/models/{urllib.parse.quote(model)}" + (f"/versions/{version}" if version else "") + "/infer"
-        body, length = self._call(place, b"".join([words, *blobs]), {_HEADER: str(len(words)), "Content-Type": "application/octet-stream"})
+        body, length = self._call(place, words + blobs, {HEADER: str(len(words)), "Content-Type": "application/octet-stream"})
         return _answers(body, length)
 
     def _call(self, place: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[bytes, int | None]:
         request = urllib.request.Request(f"{self.url}{place}", data=body, headers=dict(headers or {}))
         try:
             with _OPENER.open(request, timeout=self._timeout) as answer:
-                length = answer.headers.get(_HEADER)
+                length = answer.headers.get(HEADER)
                 return answer.read(), None if length is None else int(length)
         except urllib.error.HTTPError as error:
             raise ServeError("the server refused", stage="request", where=place, found=_said(error)) from error
         except (OSError, ValueError) as error:
             raise ServeError("there is no answer", stage="request", where=f"{self.url}{place}", found=str(error)) from error
+
+
+def _one_a_row(port: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether clients see an axis of size 1 that the model does not: a reshape to no dims."""
+    if not int(config.get("max_batch_size") or 0):
+        return False
+    reshape = port.get("reshape")
+    return reshape is not None and not reshape.get("shape")
+
+
+def request_body(
+    inputs: Mapping[str, Any], parameters: Mapping[str, Any], *, binary: bool = False, outputs: Sequence[str] = ()
+) -> tuple[bytes, bytes]:
+    """The words of a request and the bytes of its arrays, which follow them; `HEADER` says how long the words are.
+
+    Args:
+        inputs: Arrays by input name.
+        parameters: Parameters of the request.
+        binary: Whether the answer's arrays come as bytes, too, or as JSON.
+        outputs: Which outputs; empty: all.
+
+    Raises:
+        OptionError: The protocol has no such dtype.
+    """
+    blobs, described = [], []
+    for name, value in inputs.items():
+        array = np.asarray(value)
+        content = _to_bytes(array)
+        kind = known_dtype("string" if array.dtype.kind in "SU" else array.dtype.name)
+        if kind is None or kind.triton is None:
+            raise OptionError("the protocol has no such dtype", stage="request", where=name, found=str(array.dtype))
+        described.append(
+            {"name": name, "shape": list(array.shape), "datatype": kind.triton, "parameters": {"binary_data_size": len(content)}}
+        )
+        blobs.append(content)
+    header: dict[str, Any] = {"inputs": described, "parameters": dict(parameters)}
+    if outputs:
+        header["outputs"] = [{"name": name, "parameters": {"binary_data": binary}} for name in outputs]
+    else:
+        header["parameters"]["binary_data_output"] = binary
+    return json.dumps(header).encode(), b"".join(blobs)
 
 
 def _said(error: urllib.error.HTTPError) -> str:
@@ -160,7 +203,7 @@ def _said(error: urllib.error.HTTPError) -> str:
         return text.strip() or f"HTTP status {error.code}"
 
 
-def _to_bytes(name: str, array: Any) -> bytes:
+def _to_bytes(array: Any) -> bytes:
     if array.dtype.kind not in "OSU":
         return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
     texts = [one if isinstance(one, bytes) else str(one).encode() for one in array.ravel()]

@@ -104,6 +104,17 @@ class TritonServer:
         return (Path(self._folder.name) / "log").read_text(encoding="utf-8", errors="replace")
 
     @property
+    def folder(self) -> Path:
+        """A folder of its own, as long as it runs.
+
+        Raises:
+            ServeError: It does not run.
+        """
+        if self._folder is None:
+            raise ServeError("the server does not run", where=str(self.repository))
+        return Path(self._folder.name)
+
+    @property
     def pid(self) -> int | None:
         """The process, while it runs."""
         return None if self._process is None else self._process.pid
