@@ -71,7 +71,7 @@ def test_every_weight_of_the_graph_matters(tmp_path, name):
     assert unseen == []
 
 
-EXPORTED = ["ctc-conformer", "ctc-fastconformer-causal", "ctc-citrinet", "ctc-quartznet-layer-norm", "tdt-fastconformer", "rnnt-stateless"]
+EXPORTED = ["ctc-conformer", "ctc-citrinet", "ctc-quartznet-layer-norm", "tdt-fastconformer", "rnnt-stateless"]
 EXPORTED += ["speaker-titanet", "speaker-speakernet", "speaker-ecapa", "classification-greatest", "vad-frames-deeper"]
 EXPORTED += ["tts-fastpitch-speakers", "tts-hifigan-singles"]
 
@@ -87,6 +87,12 @@ def test_a_rebuilt_model_is_exported_and_proved(tmp_path, name):
                     got = loaded({key: value.numpy() for key, value in call.inputs.items()})
                     given = {key: torch.from_numpy(np.asarray(value)) for key, value in got.items()}
                     assert_close(golden.answers(name, call.part, call.seed), given)
+
+
+@pytest.mark.parametrize("name", ["rnnt-citrinet", "tts-hifigan-singles"])
+def test_a_rebuilt_model_becomes_torchscript(tmp_path, name):
+    result = torchport.export(golden.restored(tmp_path, name), tmp_path / "m.ts")
+    assert all(part.proof.ok for part in result.parts)
 
 
 @pytest.mark.parametrize("decoder", ["rnnt", "ctc"])
@@ -131,6 +137,7 @@ def test_no_table_of_positions_ends():
         ("ctc-conformer", {"encoder": {"n_layers": "two"}}, "encoder.n_layers"),
         ("ctc-conformer", {"encoder": {"n_layers": True}}, "encoder.n_layers"),
         ("ctc-conformer", {"encoder": {"n_layers": 0}}, "encoder.n_layers"),
+        ("ctc-conformer", {"encoder": {"n_layers": 10**9}}, "encoder.n_layers"),
         ("ctc-conformer", {"encoder": {"_target_": "nemo.collections.asr.modules.RNNEncoder"}}, "encoder._target_"),
         ("ctc-conformer", {"encoder": "none"}, "encoder"),
         ("ctc-conformer", {"encoder": {"jasper": []}}, "encoder.jasper"),
@@ -261,7 +268,7 @@ def test_the_command_line_needs_no_nemo(tmp_path, capsys, monkeypatch):
     from torchport.cli import app
 
     monkeypatch.setitem(sys.modules, "nemo", None)
-    path = golden.archive(tmp_path, "ctc-fastconformer")
+    path = golden.archive(tmp_path, "ctc-quartznet")
     assert app(["export", str(path), "-o", str(tmp_path / "m.onnx")], standalone_mode=False) == 0
     assert (tmp_path / "m.onnx").exists()
     capsys.readouterr()
@@ -273,7 +280,7 @@ def test_what_is_not_rebuilt_is_left_to_nemo_where_it_is_installed(tmp_path, cap
     from torchport.integrations.nemo import archive as nemo_archive
 
     monkeypatch.setattr(nemo_archive, "has_nemo", lambda: installed)
-    monkeypatch.setattr(nemo_archive, "restore_nemo_archive", lambda path, config: golden.restored(tmp_path, "ctc-fastconformer"))
+    monkeypatch.setattr(nemo_archive, "restore_nemo_archive", lambda path, config: golden.restored(tmp_path, "ctc-quartznet"))
     path = golden.archive(tmp_path, "ctc-conformer", encoder={"reduction": "striding"})
     code = app(["export", str(path), "-o", str(tmp_path / "m.onnx")], standalone_mode=False)
     error = capsys.readouterr().err

@@ -41,11 +41,10 @@ class Context:
         elif self.chunked:
             right = -1
         behind = place.unsqueeze(1) - place.unsqueeze(0)
-        masks = [behind <= left] if left >= 0 else []
-        masks += [behind >= -right] if right >= 0 else []
-        if not masks:
-            return None
-        return masks[0] if len(masks) == 1 else masks[0] & masks[1]
+        seen = behind <= left if left >= 0 else None
+        if right >= 0:
+            seen = behind >= -right if seen is None else seen & (behind >= -right)
+        return seen
 
 
 def read_context(options: Options) -> Context:

@@ -12,6 +12,7 @@ __all__ = ["Options"]
 V = TypeVar("V", int, float, str, bool)
 
 _NO_DEFAULT: Any = object()
+_MOST_LAYERS = 1000
 
 
 class Options:
@@ -43,6 +44,13 @@ class Options:
         if least is not None and value < least:
             self._refuse(name, value, f"{least} or more")
         return int(value)
+
+    def count(self, name: str, default: int = _NO_DEFAULT) -> int:
+        """How many layers of a kind there are; not endless ones, since they are built before the weights are looked at."""
+        value = self.number(name, default, least=1)
+        if value > _MOST_LAYERS:
+            self._refuse(name, value, f"{_MOST_LAYERS} or less")
+        return value
 
     def real(self, name: str, default: float = _NO_DEFAULT) -> float:
         """A number."""

@@ -41,7 +41,7 @@ class RecurrentPrediction(nn.Module):
     def __init__(self, options: Options) -> None:
         super().__init__()
         inner = Options(options.raw("prednet"), f"{options.where}.prednet")
-        self.width, self.layers = inner.number("pred_hidden", least=1), inner.number("pred_rnn_layers", least=1)
+        self.width, self.layers = inner.number("pred_hidden", least=1), inner.count("pred_rnn_layers")
         self.blank = options.number("vocab_size", least=1)
         self.padded = options.flag("blank_as_pad", True)
         self.symbols = self.blank + int(self.padded)
@@ -82,7 +82,9 @@ class ContextPrediction(nn.Module):
         super().__init__()
         inner = Options(options.raw("prednet"), f"{options.where}.prednet")
         self.width = inner.number("pred_hidden", least=1)
-        self.context = options.number("context_size", least=2)
+        self.context = options.count("context_size")
+        if self.context < 2:
+            Options({"context_size": self.context}, options.where).number("context_size", least=2)
         self.blank = options.number("vocab_size", least=1)
         self.padded = options.flag("blank_as_pad", True)
         self.symbols = self.blank + int(self.padded)

@@ -108,7 +108,7 @@ class FeedForwardTransformer(nn.Module):
         kernel = options.number("kernel_size", least=1)
         self.voiced = added(options) or voiced
         self.pos_emb = _Positions(self.width)
-        self.layers = nn.ModuleList(_Layer(self.width, heads, size, inner, kernel) for _ in range(options.number("n_layer", least=1)))
+        self.layers = nn.ModuleList(_Layer(self.width, heads, size, inner, kernel) for _ in range(options.count("n_layer")))
         if embeds:
             self.tokens, self.padding = options.number("n_embed", least=1), options.number("padding_idx", least=0)
             options.only("d_embed", None, self.width)
@@ -151,7 +151,7 @@ class Predictor(nn.Module):
         super().__init__()
         options.only("input_size", width)
         inner, kernel = options.number("filter_size", least=1), options.number("kernel_size", least=1)
-        count = options.number("n_layers", 2, least=1)
+        count = options.count("n_layers", 2)
         self.voiced = added(options) or voiced
         options.without_effect(*_TRAINING)
         options.done()

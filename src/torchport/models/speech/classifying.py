@@ -86,7 +86,7 @@ class FrameHead(nn.Module):
         options = Options(section, "decoder")
         class_of(options, "MultiLayerPerceptron")
         width, classes = options.number("hidden_size", least=1), options.number("num_classes", least=1)
-        count = options.number("num_layers", 2, least=1)
+        count = options.count("num_layers", 2)
         activation = _ACTIVATIONS[options.text("activation", "relu", among=_ACTIVATIONS)]
         self.normalised = options.flag("log_softmax", True)
         options.only("channel_idx", None)

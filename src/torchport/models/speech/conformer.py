@@ -40,7 +40,7 @@ class ConformerEncoder(EncoderPart):
     def __init__(self, options: Options) -> None:
         super().__init__()
         self.bands = options.number("feat_in", least=1)
-        width, layers = options.number("d_model", least=1), options.number("n_layers", least=1)
+        width, layers = options.number("d_model", least=1), options.count("n_layers")
         self.factor = options.number("subsampling_factor", 4, least=1)
         self.pre_encode = _subsampling(options, self.bands, width, self.factor)
         self.scale = math.sqrt(width) if options.flag("xscaling", True) else 1.0

@@ -156,7 +156,7 @@ def _settings(block: Options, width: int, panes: tuple[int, ...], mode: str, nor
     settings = BlockSettings(
         channels_in=width,
         channels=block.number("filters", least=1),
-        repeat=block.number("repeat", least=1),
+        repeat=block.count("repeat"),
         kernel=kernel + 1 - kernel % 2,
         stride=_first(block, "stride"),
         dilation=_first(block, "dilation"),

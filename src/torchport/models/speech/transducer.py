@@ -80,21 +80,28 @@ class Step(nn.Module):
         self.decoder, self.joint = decoder, joint
         self.states = [f"states_{place + 1}" for place in range(len(decoder.first_states(1)))]
 
-    def forward(self, encoder_outputs: Tensor, targets: Tensor, target_length: Tensor, *input_states: Tensor, **named: Tensor) -> Any:
+    def forward(
+        self,
+        encoder_outputs: Tensor,
+        targets: Tensor,
+        target_length: Tensor,
+        input_states_1: Tensor,
+        input_states_2: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
         """One step.
 
         Args:
             encoder_outputs: Encoded frames, ``(batch, width, time)``.
             targets: Tokens, int32 ``(batch, token)``; the blank stands for the start.
             target_length: Tokens of each row, int32 ``(batch,)``; handed on.
-            input_states: The states after the tokens before.
-            named: The states as ``input_states_1`` and on, instead.
+            input_states_1: The state after the tokens before.
+            input_states_2: The second state, of a network that has two.
 
         Returns:
             Scores ``(batch, time, token, symbol)``, ``target_length``, and the states after the tokens.
         """
-        given = input_states or tuple(named[f"input_{name}"] for name in self.states)
-        predicted, after = self.decoder(targets, *given)
+        states = (input_states_1,) if input_states_2 is None else (input_states_1, input_states_2)
+        predicted, after = self.decoder(targets, *states)
         return (self.joint(encoder_outputs, predicted), target_length, *after)
 
     @property
