@@ -203,7 +203,7 @@ def test_an_artifact_that_does_not_load_in_time_is_not_called_unequal(torchport_
 def test_no_command_as_json_lists_the_commands(torchport_cli):
     document = torchport_cli("--json").document
     assert document["exit_code"] == 2
-    names = "export, verify, package, inspect, diff, check-repository, serve, request, models, doctor"
+    names = "export, verify, package, inspect, diff, check-repository, serve, request, kserve, models, doctor"
     assert document["error"]["message"] == f"a command is missing: {names}"
 
 

@@ -510,3 +510,28 @@ def test_packagers_at_once_win_or_say_that_they_did_not(streaming, tmp_path):
         assert {path.name for path in (repository / "s" / version).iterdir()} == whole
     np.load(repository / "s" / "1" / "goldens" / "zeros.inputs.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["repo"]
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+def test_the_checker_finds_nothing_in_what_is_written(joined, streaming, tmp_path):
+    from torchport.repository import check_repository
+
+    options = {"max_batch_size": 8, "dynamic_batching": True, "instances": 2}
+    joined.package(tmp_path / "repo", target="triton", options=options)
+    script = torchport.export(Streaming(), tmp_path / "t.ts")
+    for number, (result, chosen) in enumerate(
+        [
+            (joined, {}),
+            (streaming, {"versions": "all"}),
+            (streaming, {"sequences": 4}),
+            (streaming, {"sequences": 4, "max_batch_size": 4}),
+            (script, {}),
+            (script, {"names": "index", "sequences": 2}),
+            (script, {"max_batch_size": 2, "warmup": False}),
+        ]
+    ):
+        result.package(tmp_path / "repo", target="triton", options={"name": f"m{number}", **chosen})
+    for auto_complete in (True, False):
+        report = check_repository(tmp_path / "repo", auto_complete=auto_complete)
+        assert [str(finding) for finding in report.findings] == []
+        assert set(report.models.values()) == {"loads"}

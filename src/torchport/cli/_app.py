@@ -17,6 +17,7 @@ from torchport.cli._diff import diff
 from torchport.cli._doctor import doctor
 from torchport.cli._export import ExamplesCommand, export
 from torchport.cli._inspect import inspect
+from torchport.cli._kserve import kserve
 from torchport.cli._models import models
 from torchport.cli._output import Output
 from torchport.cli._package import package
@@ -73,6 +74,7 @@ app.command()(diff)
 app.command()(check_repository)
 app.command()(serve)
 app.command()(request)
+app.command()(kserve)
 app.command()(models)
 app.command()(doctor)
 
