@@ -1,5 +1,6 @@
 """The page about checking repositories lists the rules, the exit codes and the effects that there are."""
 
+import re
 import sys
 from typing import get_args
 
@@ -30,3 +31,11 @@ def test_the_effects_are_explained():
     assert [cells[0].strip("`") for cells in rows("word")] == list(get_args(Effect))
     severities = {cells[0].strip("`"): cells[1].removeprefix("an ").removeprefix("a ").partition(":")[0] for cells in rows("word")}
     assert all(severities[rule.effect] == rule.severity for rule in RULES.values())
+
+
+def test_the_corpus_is_as_large_as_is_said(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tests" / "repository")
+    from corpus import CASES
+
+    [said] = re.findall(r"of (\d+) repositories", "\n".join(PAGE))
+    assert int(said) == len(CASES)

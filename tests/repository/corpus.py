@@ -175,7 +175,7 @@ case("unlisted output", "io/output-unlisted",
      config=simple("[4]", names=("a", "sum")) + 'input { name: "b" data_type: TYPE_FP32 dims: [4] }\n', onnx="two")  # fmt: skip
 case("batching of single requests", "batching/unbatched", config=simple("[-1, 4, -1]", batch=0) + "dynamic_batching {}\n")
 case("count of none", "instance/count", config=SOUND + "instance_group { kind: KIND_CPU count: 0 }\n")
-case("skipped warm-up", "warmup/batch-size", config=SOUND + 'model_warmup { name: "w" inputs { key: "x" value { data_type: TYPE_FP32'
+case("skipped warm-up", "warmup/skipped", config=SOUND + 'model_warmup { name: "w" inputs { key: "x" value { data_type: TYPE_FP32'
      " dims: [4, 5] zero_data: true } } }\n")  # fmt: skip
 case("odd folders", "versions/name", config=SOUND, more={"007/model.onnx": b"", "old/model.onnx": b""})
 case("policy with a version more", "versions/missing", config=SOUND + "version_policy { specific { versions: [1, 5] } }\n")
@@ -437,6 +437,71 @@ ensemble("ensemble of larger batches", "ensemble/batch-size", config=CHAIN.repla
 case("ensemble of itself", "ensemble/model-cycle", models={"e": {"1": None, "config.pbtxt": simple("[4, -1]", head='platform: "ensemble"') +
      'ensemble_scheduling { step { model_name: "e" model_version: -1 input_map { key: "x" value: "x" }'
      ' output_map { key: "y" value: "y" } } }\n'}})  # fmt: skip
+
+# -- where the server was asked first: what it makes of them could not be read off its manual
+case("latest of none", "versions/selects-none", config=SOUND + "version_policy { latest { num_versions: 0 } }\n")
+case("latest of an unknown number", "versions/selects-none", config=SOUND + "version_policy { latest {} }\n")
+case("latest of more than there are", config=SOUND + "version_policy { latest { num_versions: 2 } }\n")
+case("empty policy", config=SOUND + "version_policy {}\n")
+case("version 0", config=SOUND, more={"0/model.onnx": files()["sound"]}, without=("1/model.onnx",))
+case("version that begins with a number", "versions/name", "files/model-missing", config=SOUND, more={"2nd/model.onnx": files()["sound"]})
+case("version with a plus", "versions/name", "files/model-missing", config=SOUND, more={"+1/model.onnx": files()["sound"]},
+     without=("1/model.onnx",))  # fmt: skip
+case("version of eighteen digits", config=SOUND, more={f"{'9' * 18}/model.onnx": files()["sound"]})
+case("version beyond 64 bits", "versions/number", config=SOUND, more={f"{'9' * 20}/model.onnx": files()["sound"]}, live=False)
+case("initial state without a name", "sequence/state-initial", config=simple("[4]") + STATE.replace('name: "zero" ', ""), onnx="state")
+case("two initial states", "sequence/state-initial", config=simple("[4]") + STATE.replace("\n  }\n", "\n initial_state {"
+     " name: 'b' data_type: TYPE_FP32 dims: [4] zero_data: true }\n  }\n"), onnx="state")  # fmt: skip
+case("state without a batch", config=simple("[-1, 4]", batch=0) + STATE.replace("dims: [4]", "dims: [1, 4]"), onnx="state")
+case(
+    "state that is an output, too",
+    config=simple("[4]") + 'output { name: "s_next" data_type: TYPE_FP32 dims: [4] }\n' + STATE,
+    onnx="state",
+)
+case("output twice", "io/duplicate", config=SOUND + SOUND[SOUND.index("output") :])
+case("warm-up of a larger batch", "warmup/batch-size", config=SOUND + WARM.replace("batch_size: 1", "batch_size: 99"), live=False)
+case("warm-up without a batch", config=simple("[-1, 4, -1]", batch=0) + WARM.replace("[4, 5]", "[2, 4, 5]"))
+case("file in a folder", config=SOUND + 'default_model_filename: "sub/net.onnx"\n', more={"1/sub/net.onnx": files()["sound"]},
+     without=("1/model.onnx",))  # fmt: skip
+case("labels in a folder", config=simple("[4]", "[3]", names=("x", "scores")).replace("[3]", '[3] label_filename: "a/l.txt"'),
+     onnx="classes", more={"a/l.txt": "cat\ndog\nbird"})  # fmt: skip
+case("name with a dot", models={"a.b-c": {"config.pbtxt": change(name=None), "1/model.onnx": files()["sound"]}})
+case(
+    "name with a space",
+    "model/name-letters",
+    models={"a b": {"config.pbtxt": change(name=None), "1/model.onnx": files()["sound"]}},
+    live=False,
+)
+case("response cache that is not there", config=SOUND + "response_cache { enable: true }\n")
+case("a count below none", "instance/count", config=SOUND + "instance_group { kind: KIND_CPU count: -1 }\n")
+case("kind of instance that there is not", "instance/kind", config=SOUND + "instance_group { kind: 9 }\n")
+case("dtype by a number that there is not", "io/dtype", config=SOUND.replace("TYPE_FP32", "99", 1))
+case("repository agent", "model/agent", config=SOUND + 'model_repository_agents { agents { name: "checksum" } }\n', live=False)
+case("slots that are no number",
+     config=simple("[4]") + f"sequence_batching {{ direct {{ minimum_slot_utilization: nan }} {START} }}\n", onnx="started")  # fmt: skip
+case("slots below none", "sequence/slots",
+     config=simple("[4]") + f"sequence_batching {{ direct {{ minimum_slot_utilization: -1 }} {START} }}\n", onnx="started")  # fmt: skip
+case("minus apart from its number", config=SOUND.replace("-1", "- 1"))
+case("octal and hexadecimal sizes", config=SOUND.replace("[4, -1]", "[04, -0x1]"))
+case("escapes", config=SOUND + 'parameters { key: "a\\x41\\101\\n\\\'" }\n')
+case("an escape that there is not", "config/syntax", config=SOUND + 'parameters { key: "a\\q" }\n')
+case("a wide space", "config/syntax", config="\u00a0" + SOUND)
+case("a digit of another script", "config/syntax", config=SOUND.replace("8", "\uff18", 1))
+case("true as T", "config/syntax", config=SOUND + "dynamic_batching { preserve_ordering: T }\n")
+case("true as True", config=SOUND + "dynamic_batching { preserve_ordering: True }\n")
+case("list where one is meant", "config/syntax", config=SOUND.replace("max_batch_size: 8", "max_batch_size: [8]"))
+case("field by its number", "config/syntax", config=SOUND + "4: 8\n")
+case("no colon before a number", "config/syntax", config=SOUND.replace("max_batch_size:", "max_batch_size"))
+case("form feeds", config=SOUND.replace("\n", "\f\n"))
+ensemble("step without a version", "ensemble/version-missing", config=CHAIN.replace("model_version: -1 ", ""))
+ensemble("step that the server completes", "config/batch-size-unstated", "config/incomplete", "ensemble/batch-size",
+         first={"config.pbtxt": 'backend: "onnxruntime"', "1/model.onnx": files()["sound"]},
+         strict=("config/batch-size-unstated", "config/incomplete", "ensemble/model-refused"))  # fmt: skip
+ensemble("step without a configuration", "config/missing", "ensemble/batch-size", first={"1/model.onnx": files()["sound"]},
+         strict=("config/missing", "ensemble/model-refused"))  # fmt: skip
+ensemble("steps that do not count the batch",
+         first={"config.pbtxt": simple("[-1, 4, -1]", batch=0, head='backend: "onnxruntime"'),
+                "1/model.onnx": files()["sound"]})  # fmt: skip
 
 # -- Other backends, of which files alone do not tell all
 case("python model", config=simple("[4, -1]", head='backend: "python"'), more={"1/model.py": "class TritonPythonModel: pass"}, live=False,

@@ -1,4 +1,7 @@
-"""Takes the server's verdicts on the corpus down: ``python tests/triton_server/record_verdicts.py``, in the server's environment."""
+"""Takes the server's verdicts on the corpus down: ``python tests/triton_server/record_verdicts.py [NEW]``, in the server's environment.
+
+With ``NEW``, those that are on file stay.
+"""
 
 import json
 import sys
@@ -7,16 +10,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from verdicts import LIVE, RECORD, STRICT, judged
+from verdicts import LIVE, RECORD, STRICT, judged, recorded
 
 from torchport.serving import TritonServer
 
 
 def main():
-    taken = {case.name: {} for case in LIVE}
+    before = recorded() if sys.argv[1:] == ["NEW"] else {}
+    taken = {case.name: before.get(case.name, {}) for case in LIVE}
     for mode, options in (("usual", ()), ("strict", STRICT)):
         with tempfile.TemporaryDirectory() as folder, TritonServer(folder, options=("--model-control-mode=explicit", *options)) as server:
             for case in LIVE:
+                if case.name in before:
+                    continue
                 if mode == "strict" and "refused" in taken[case.name]["usual"].values():
                     continue  # a server that completes nothing takes no more than one that does
                 taken[case.name][mode], said = judged(server, case)

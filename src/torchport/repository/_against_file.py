@@ -28,8 +28,9 @@ _NOT_IN_TORCH = {"TYPE_UINT16", "TYPE_UINT32", "TYPE_UINT64"}
 
 def complete_batch(model: Model, files: Mapping[int, VersionFile]) -> None:
     """The batch that the server chooses by itself: where ports are left to it, and all of the file's begin with an axis that varies."""
-    config = model.message
-    if model.backend != ONNX or config.max_batch_size or ((config.input or config.batch_input) and config.output):
+    if model.backend != ONNX or model.most:
+        return
+    if model.config is not None and (model.message.input or model.message.batch_input) and model.message.output:
         return
     for version in model.served[-1:]:
         if version in files and all(tensor.dims and tensor.dims[0] == -1 for tensor in _tensors(files[version])):

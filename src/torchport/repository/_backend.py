@@ -6,6 +6,7 @@ Source: https://github.com/triton-inference-server/backend and the server's mode
 from __future__ import annotations
 
 import difflib
+import re
 
 from torchport.repository._folder import Model, Notes, exists
 
@@ -14,6 +15,8 @@ __all__ = ["ENSEMBLE", "ONNX", "TORCH", "check_backend"]
 ONNX = "onnxruntime"
 TORCH = "pytorch"
 ENSEMBLE = "ensemble"
+
+_USUAL = re.compile(r"[A-Za-z0-9_.-]+")
 
 _PLATFORMS = {
     "onnxruntime_onnx": ONNX,
@@ -47,6 +50,8 @@ _MISSPELT = {
 
 def check_backend(notes: Notes, model: Model) -> None:
     """Finds the backend and the file's name, as the server completes them."""
+    if not _USUAL.fullmatch(model.name):
+        notes.say("model/name-letters", model, "a name with unusual letters", file=model.path, found=model.name)
     if model.config is None:
         _guess(model)
         return

@@ -72,11 +72,11 @@ def _check_model(notes: Notes, model: Model) -> dict[int, VersionFile]:
         return {}
     check_versions(notes, model)
     files = read_versions(notes, model)
+    if notes.auto_complete:
+        complete_batch(model, files)
     if model.config is None:
         return files
     config = model.message
-    if notes.auto_complete:
-        complete_batch(model, files)
     if not model.config.states("max_batch_size"):
         notes.say("config/batch-size-unstated", model, "max_batch_size is not stated")
     check_ports(notes, model)

@@ -122,7 +122,7 @@ def check_steps(notes: Notes, model: Model, models: Mapping[str, Model], files: 
             notes.say("ensemble/model-missing", model, f"step {number} has no model", at=(*at, "model_name"), found=step.model_name)
         elif other.name in notes.refused:
             notes.say("ensemble/model-refused", model, f"step {number}", at=(*at, "model_name"), found=step.model_name)
-        elif other.config is not None:
+        else:
             _check_step(notes, model, step, at, other, files.get(other.name, {}), tensors)
 
 
@@ -155,7 +155,7 @@ def _check_step(
             else:
                 tensors[tensor] = ends[name]
         if kind == "input":
-            optional = {port.name for port in other.message.input if port.optional}
+            optional = {port.name for port in other.message.input if port.optional} if other.config is not None else set()
             for name in ends:
                 if name not in mapped and name not in optional:
                     notes.say("ensemble/input-unmapped", model, f"input {name!r} of {other.name!r}", at=where, expected=name)
@@ -163,7 +163,7 @@ def _check_step(
 
 def _ends(model: Model, kind: str, files: Mapping[int, VersionFile]) -> dict[str, _End]:
     """A model's ports: those of its configuration, or of its file where they are left to the server."""
-    ports = getattr(model.message, kind)
+    ports = getattr(model.message, kind) if model.config is not None else ()
     if ports:
         return {port.name: _End(dtype_name(port, "data_type"), tuple(port.dims), model.batched) for port in ports}
     newest = next((files[version] for version in reversed(model.served) if version in files), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from torchport.repository._text import Broken, Config, Path, Place, parse_config
 __all__ = ["CONFIG", "Model", "Notes", "exists", "is_folder", "open_models", "readable"]
 
 CONFIG = "config.pbtxt"
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+"""What the server reads of a version's name: what follows the digits does not matter to it."""
+
 _NO_VERSIONS = {"warmup", "initial_state", "configs"}
 """Folders that the server knows and does not take for versions."""
 
@@ -243,16 +247,22 @@ def _read_config(notes: Notes, model: Model) -> None:
 
 
 def _find_versions(notes: Notes, model: Model) -> None:
-    versions = []
+    versions: set[int] = set()
     for name in model.entries:
         path = model.path / name
         if name in _NO_VERSIONS or not is_folder(path):
             continue
-        if name.isascii() and name.isdecimal() and (name == "0" or not name.startswith("0")) and len(name) < 19:
-            if _inside(notes, model.name, path):
-                versions.append(int(name))
-        else:
-            notes.say("versions/name", model, "a folder is no version", file=path, found=name)
+        number = _NUMBER.match(name)
+        if number is None or (name.startswith("0") and name != "0"):
+            if any(letter.isdigit() for letter in name) or exists(path / "model.onnx"):
+                notes.say("versions/name", model, "a folder is no version", file=path, found=name)
+        elif not -(2**63) <= int(number[1]) < 2**63:
+            notes.say("versions/number", model, "a folder's number is too large", file=path, found=name)
+        elif name != str(int(number[1])):
+            notes.say("versions/name", model, f"a folder is taken for version {int(number[1])}", file=path, found=name)
+            versions.add(int(number[1]))
+        elif _inside(notes, model.name, path):
+            versions.add(int(number[1]))
     model.versions = tuple(sorted(versions))
 
 

@@ -30,7 +30,8 @@ def check_ports(notes: Notes, model: Model) -> None:
         if not port.name:
             notes.say("io/name-missing", model, f"an {kind} has no name", at=path)
         elif (kind, port.name) in seen:
-            effect: Effect | None = "refused" if kind == "input" and model.backend == ONNX else None  # it counts them
+            # It counts the inputs, and takes two outputs of one name for one.
+            effect: Effect | None = None if model.backend != ONNX else "refused" if kind == "input" else "loads"
             notes.say("io/duplicate", model, f"two {kind}s have one name", at=(*path, "name"), found=port.name, effect=effect)
         seen.add((kind, port.name))
         if not port.data_type:

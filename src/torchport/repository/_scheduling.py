@@ -49,6 +49,8 @@ def check_instances(notes: Notes, model: Model) -> None:
     """Where instances run, and how many."""
     for number, group in enumerate(model.message.instance_group):
         at = ("instance_group", number)
+        if group.kind not in _KINDS.values():
+            notes.say("instance/kind", model, "there is no such kind", at=(*at, "kind"), found=group.kind)
         if group.kind == _KINDS["KIND_GPU"]:
             notes.say("instance/gpu", model, "the model asks for a GPU", at=(*at, "kind"))
         elif group.gpus and group.kind in (_KINDS["KIND_CPU"], _KINDS["KIND_MODEL"]):
@@ -60,8 +62,11 @@ def check_instances(notes: Notes, model: Model) -> None:
 
 
 def check_cache(notes: Notes, model: Model) -> None:
-    """What the response cache cannot keep."""
+    """What the response cache cannot keep, and who else has a say when a model is loaded."""
     config = model.message
+    if config.model_repository_agents.agents:
+        found = ", ".join(agent.name for agent in config.model_repository_agents.agents)
+        notes.say("model/agent", model, "agents are named", at=("model_repository_agents", 0), found=found)
     if not config.response_cache.enable:
         return
     if config.HasField("sequence_batching"):

@@ -34,7 +34,7 @@ def check_sequence(notes: Notes, model: Model, files: dict[int, VersionFile]) ->
         return
     batching, at = config.sequence_batching, ("sequence_batching", 0)
     check_preferred(notes, model, batching.oldest.preferred_batch_size, (*at, "oldest", 0, "preferred_batch_size"))
-    if not 0 <= batching.direct.minimum_slot_utilization <= 1:
+    if batching.direct.minimum_slot_utilization < 0 or batching.direct.minimum_slot_utilization > 1:
         found = batching.direct.minimum_slot_utilization
         notes.say("sequence/slots", model, "there are no such slots", at=(*at, "direct", 0, "minimum_slot_utilization"), found=found)
     newest = next((files[version] for version in reversed(model.served) if version in files), None)
@@ -49,6 +49,10 @@ def _check_state(notes: Notes, model: Model, state: Any, at: Path, file: Version
     said = f"state {state.input_name!r}"
     if not state.initial_state:
         notes.say("sequence/state-uninitialised", model, f"{said} has no initial_state", at=at, expected="initial_state")
+    if len(state.initial_state) > 1:
+        notes.say(
+            "sequence/state-initial", model, f"{said} has several", at=(*at, "initial_state"), found=len(state.initial_state), expected=1
+        )
     for number, initial in enumerate(state.initial_state):
         _check_initial(notes, model, state, initial, (*at, "initial_state", number))
     if file is None or not file.outputs:
@@ -79,6 +83,8 @@ def _check_state_dims(notes: Notes, model: Model, state: Any, tensor: Tensor, ki
 
 def _check_initial(notes: Notes, model: Model, state: Any, initial: Any, at: Path) -> None:
     said, wrong = f"the initial state of {state.input_name!r}", []
+    if not initial.name:
+        wrong.append("no name")
     if initial.data_type != state.data_type:
         wrong.append(f"{dtype_name(initial, 'data_type')}, not {dtype_name(state, 'data_type')}")
     dims, own = tuple(initial.dims), tuple(state.dims)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,12 @@ from google.protobuf import text_format
 from torchport.repository._schema import new_config
 
 __all__ = ["Broken", "Config", "Path", "Place", "parse_config"]
+
+_QUOTED = re.compile(r"""\"(?:\\.|[^"\\\n])*\"|'(?:\\.|[^'\\\n])*'|#[^\n]*""")
+_ESCAPE, _ESCAPES = re.compile(r"\\(.)"), set("abfnrtv\\'\"?01234567xuUX")
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
+_APART = re.compile(f"({_QUOTED.pattern})|-([ \t]+)(?=[0-9.])")
+"""A minus sign apart from its number, which only the parser in C++ takes; it is moved, so that every place stays."""
 
 Path = tuple[str | int, ...]
 """Where a field stands: ``("input", 0, "dims")``."""
@@ -69,6 +76,9 @@ def parse_config(content: bytes) -> Config | Broken:
     text = content.decode("utf-8", "surrogateescape")
     if text.startswith("\ufeff"):
         return Broken("the text begins with a byte order mark, which the server does not take", Place(1, 1))
+    text = _APART.sub(lambda found: found[0] if found[1] else f"{found[2]}-", text)
+    if (broken := _wrong_escape(text)) is not None:
+        return broken
     config = new_config()
     try:
         text_format.Parse(text, config)
@@ -76,6 +86,8 @@ def parse_config(content: bytes) -> Config | Broken:
         return Broken(_words(error), _place(error), encoded=_first_foreign(text) is not None and "codec can't" in str(error))
     except (ValueError, RecursionError, SystemError) as error:  # protobuf 7.36 looks enums up by names that it cannot encode
         return Broken(f"the text cannot be read: {type(error).__name__}", _first_foreign(text) or Place(1, 1))
+    if (broken := _foreign_letter(text)) is not None:
+        return broken
     places: dict[Path, Place] = {}
     tokens = text_format.Tokenizer(text.split("\n"))
     keys = Counter[tuple[Path, str]]()
@@ -88,6 +100,31 @@ def parse_config(content: bytes) -> Config | Broken:
             if keys[owner, value] > 1:
                 doubled.append((f"{'.'.join(str(part) for part in owner)}: {value}", place))
     return Config(config, places, tuple(doubled))
+
+
+def _wrong_escape(text: str) -> Broken | None:
+    """An escape that the server's parser, which is the one in C++, does not know; the one in Python lets it pass, with a warning."""
+    for quoted in _QUOTED.finditer(text):
+        if not quoted[0].startswith("#"):
+            for escape in _ESCAPE.finditer(quoted[0]):
+                if escape[1] not in _ESCAPES:
+                    return Broken(f"there is no escape {escape[0]}", _place_of(text, quoted.start() + escape.start()))
+    return None
+
+
+def _foreign_letter(text: str) -> Broken | None:
+    """Spaces and digits of other scripts, which the parser in Python takes for such."""
+    start = 0
+    for quoted in (*_QUOTED.finditer(text), None):
+        end = len(text) if quoted is None else quoted.start()
+        if (letter := _FOREIGN.search(text, start, end)) is not None:
+            return Broken("a letter that is no ASCII stands outside of quotes", _place_of(text, letter.start()))
+        start = end if quoted is None else quoted.end()
+    return None
+
+
+def _place_of(text: str, place: int) -> Place:
+    return Place(text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place))
 
 
 def _first_foreign(text: str) -> Place | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torchport.repository._folder import Model, Notes
 
 __all__ = ["check_versions"]
@@ -19,7 +21,7 @@ def check_versions(notes: Notes, model: Model) -> None:
             model,
             "the version policy selects nothing",
             at=("version_policy", 0),
-            found=_listed(model.message.version_policy.specific.versions),
+            found="none" if model.config is None else _said(model.message.version_policy),
             expected=_listed(model.versions),
         )
 
@@ -32,7 +34,7 @@ def _served(notes: Notes, model: Model) -> tuple[int, ...]:
     if choice == "all":
         return model.versions
     if choice == "latest":
-        return model.versions[-max(policy.latest.num_versions, 1) :]
+        return model.versions[-policy.latest.num_versions :] if policy.latest.num_versions else ()
     wanted = set(policy.specific.versions)
     if (missing := sorted(wanted - set(model.versions))) and wanted & set(model.versions):
         notes.say(
@@ -44,6 +46,10 @@ def _served(notes: Notes, model: Model) -> tuple[int, ...]:
             expected=_listed(model.versions),
         )
     return tuple(version for version in model.versions if version in wanted)
+
+
+def _said(policy: Any) -> str:
+    return "num_versions: 0" if policy.HasField("latest") else _listed(policy.specific.versions)
 
 
 def _listed(versions: object) -> str:

@@ -20,8 +20,11 @@ def check_warmup(notes: Notes, model: Model) -> None:
     for number, warmup in enumerate(config.model_warmup):
         at = ("model_warmup", number)
         if warmup.batch_size == 0:
-            notes.say("warmup/batch-size", model, f"warm-up {warmup.name!r} is skipped", at=at)
+            notes.say("warmup/skipped", model, f"warm-up {warmup.name!r} is skipped", at=at)
             continue
+        if warmup.batch_size > max(model.most, 1):
+            expected = f"{max(model.most, 1)} at most"
+            notes.say("warmup/batch-size", model, f"warm-up {warmup.name!r}", at=at, found=warmup.batch_size, expected=expected)
         for name, given in warmup.inputs.items():
             _check_input(notes, model, name, given, at)
             if name in inputs:
