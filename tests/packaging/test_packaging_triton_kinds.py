@@ -534,4 +534,4 @@ def test_the_checker_finds_nothing_in_what_is_written(joined, streaming, tmp_pat
     for auto_complete in (True, False):
         report = check_repository(tmp_path / "repo", auto_complete=auto_complete)
         assert [str(finding) for finding in report.findings] == []
-        assert set(report.models.values()) == {"loads"}
+        assert "refused" not in report.models.values()  # of TorchScript, files alone do not tell everything
