@@ -32,7 +32,7 @@ SHORTER = ((1, 25), (4, 11), (2, 40))
 """For models of text, whose frames are many times their tokens."""
 RIGHT = 2e-5
 """The tests hold torchport's files to it."""
-TIMEOUT = 300.0
+TIMEOUT = 900.0
 
 
 @dataclass

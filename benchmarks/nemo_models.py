@@ -560,6 +560,51 @@ def _() -> Any:
     )
 
 
+@model("diarization-sortformer")
+def _() -> Any:
+    from nemo.collections.asr.models import SortformerEncLabelModel
+
+    return SortformerEncLabelModel(
+        cfg=_config(
+            {
+                "sample_rate": 16000,
+                "pil_weight": 0.5,
+                "ats_weight": 0.5,
+                "max_num_of_spks": 4,
+                "streaming_mode": False,
+                "async_streaming": False,
+                "high_resolution": False,
+                "num_workers": 0,
+                "model_defaults": {"fc_d_model": 32, "tf_d_model": 24},
+                "preprocessor": _FRONT_END,
+                "sortformer_modules": {
+                    "_target_": "nemo.collections.asr.modules.sortformer_modules.SortformerModules",
+                    "num_spks": 4,
+                    "dropout_rate": 0.1,
+                    "fc_d_model": 32,
+                    "tf_d_model": 24,
+                },
+                "encoder": conformer_settings(**_FAST),
+                "transformer_encoder": {
+                    "_target_": "nemo.collections.asr.modules.transformer.transformer_encoders.TransformerEncoder",
+                    "num_layers": 2,
+                    "hidden_size": 24,
+                    "inner_size": 48,
+                    "num_attention_heads": 4,
+                    "attn_score_dropout": 0.0,
+                    "attn_layer_dropout": 0.0,
+                    "ffn_dropout": 0.0,
+                    "hidden_act": "relu",
+                    "pre_ln": False,
+                    "pre_ln_final_layer_norm": True,
+                },
+                "loss": {"_target_": "nemo.collections.asr.losses.bce_loss.BCELoss", "weight": None, "reduction": "mean"},
+                "optim": {"name": "sgd", "lr": 0.1},
+            }
+        )
+    )
+
+
 def _front_end(**changes: Any) -> Any:
     from nemo.collections.asr.modules import AudioToMelSpectrogramPreprocessor
 
@@ -630,6 +675,11 @@ def inputs_for(made: Any, subnet: str, batch: int, size: int, seed: int) -> dict
         if made.fastpitch.speaker_emb is not None:
             inputs["speaker"] = torch.randint(0, 5, (batch,), generator=generator)
         return inputs
+    if kind == "SortformerEncLabelModel":
+        return {
+            f"processed_{'signal' if name == 'audio_signal' else 'signal_length'}": one
+            for name, one in features(made, batch, size, seed).items()
+        }
     if kind == "HifiGanModel":
         return {"spec": torch.randn(batch, 80, size, generator=generator)}
     if kind == "AudioToMelSpectrogramPreprocessor":
@@ -670,6 +720,9 @@ def _eager(made: Any, subnet: str, inputs: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in answer.items() if value is not None}
     if kind == "HifiGanModel":
         return {"audio": made(spec=inputs["spec"])}
+    if kind == "SortformerEncLabelModel":
+        encoded, lengths = made.frontend_encoder(**inputs)
+        return {"preds": made.forward_infer(encoded, lengths), "preds_lengths": lengths}
     if kind == "AudioToMelSpectrogramPreprocessor":
         return dict(
             zip(

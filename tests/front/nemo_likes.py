@@ -284,3 +284,40 @@ class FastPitchModel(NeuralModule, Exportable):
 
     def forward_for_export(self, text, pitch, speaker=None):
         return self.table(text) * pitch[..., None]
+
+
+class AudioPreprocessor(NeuralModule, Exportable):
+    """Waveforms to features, four samples each."""
+
+    __module__ = "nemo.collections.asr.modules.audio_preprocessing"
+    hop_length = 4
+    input_types = {"input_signal": Type("BT", "AudioSignal"), "length": Type("B", "LengthsType")}
+    output_types = {"processed_signal": Type("BDT", "MelSpectrogramType"), "processed_length": Type("B", "LengthsType")}
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = nn.Conv1d(1, 6, 4, stride=4)
+
+    def forward(self, *, input_signal, length):
+        inside = torch.arange(input_signal.shape[1])[None] < length[:, None]
+        return self.kernel((input_signal * inside)[:, None]), length // 4
+
+
+class SortformerEncLabelModel(NeuralModule, ExportableEncDecModel):
+    """Speakers' probabilities by two of its own methods."""
+
+    __module__ = "nemo.collections.asr.models.sortformer_diar_models"
+    output_types = {"preds": Type("BTD", "ProbsType")}
+    output_module = None
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.head = Encoder(), nn.Linear(8, 4)
+
+    def frontend_encoder(self, processed_signal, processed_signal_length):
+        encoded, lengths = self.encoder(audio_signal=processed_signal, length=processed_signal_length)
+        return encoded.transpose(1, 2), lengths
+
+    def forward_infer(self, emb_seq, emb_seq_length):
+        inside = torch.arange(emb_seq.shape[1])[None] < emb_seq_length[:, None]
+        return self.head(emb_seq).sigmoid() * inside[..., None]

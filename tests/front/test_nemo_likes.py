@@ -69,6 +69,17 @@ def test_types_that_are_said_while_preparing_are_read(tmp_path):
     assert model.input_types is None
 
 
+def test_a_front_end_takes_waveforms(tmp_path):
+    part = torchport.export(likes.AudioPreprocessor().eval(), tmp_path / "m.onnx").parts[0]
+    assert ports(part) == (["input_signal", "length"], ["processed_signal", "processed_length"])
+
+
+def test_a_diarizer_takes_features_and_gives_probabilities_with_their_lengths(tmp_path):
+    part = torchport.export(likes.SortformerEncLabelModel().eval(), tmp_path / "m.onnx").parts[0]
+    assert ports(part) == (["processed_signal", "processed_signal_length"], ["preds", "preds_lengths"])
+    assert part.artifact.signature.symbols["processed_signal_time"].max == 80
+
+
 def test_any_other_module_goes_by_its_types_and_its_example(tmp_path):
     assert ports(torchport.export(likes.Decoder().eval(), tmp_path / "m.onnx").parts[0]) == (["encoder_output"], ["logprobs"])
 

@@ -29,6 +29,7 @@ _DECODER_JOINT = frozenset({"nemo.collections.asr.modules.rnnt.RNNTDecoderJoint"
 _STATELESS = frozenset({"nemo.collections.asr.modules.rnnt.StatelessTransducerDecoder"})
 _FASTPITCH = frozenset({"nemo.collections.tts.models.fastpitch.FastPitchModel"})
 _FRONT_END = frozenset({"nemo.collections.asr.modules.audio_preprocessing.AudioPreprocessor"})
+_SORTFORMER = frozenset({"nemo.collections.asr.models.sortformer_diar_models.SortformerEncLabelModel"})
 _FRAMES = frozenset({"nemo.collections.asr.models.classification_models.EncDecFrameClassificationModel"})
 
 
@@ -46,6 +47,8 @@ def graph_of(module: Any) -> Graph:
         return _fastpitch(module)
     if inherits(module, _FRONT_END):
         return _front_end(module)
+    if inherits(module, _SORTFORMER):
+        return _sortformer(module)
     if inherits(module, _ENCODER_DECODER):
         return _encoder_decoder(module)
     if "audio_signal" in (getattr(module, "input_types", None) or {}):
@@ -123,6 +126,20 @@ def _front_end(module: Any) -> Graph:
     samples = STEPS * int(module.hop_length) + 37
     example = {"input_signal": torch.randn(BATCH, samples), "length": lengths_of(BATCH, samples)}
     return Graph(by_keyword(module.forward), ports_of(inputs, example), ports_of(outputs, list(outputs)[:2]), example)
+
+
+def _sortformer(model: Any) -> Graph:
+    """Features in, as the model's own front end gives them; each speaker's probability at each frame out, and how many frames count."""
+    inner = _encoder(model.encoder)
+    names = {"audio_signal": "processed_signal", "length": "processed_signal_length"}
+
+    def forward(processed_signal: Any, processed_signal_length: Any) -> Any:
+        encoded, lengths = model.frontend_encoder(processed_signal=processed_signal, processed_signal_length=processed_signal_length)
+        return model.forward_infer(encoded, lengths), lengths
+
+    outputs = {**ports_of(types_of(model, "output"), ["preds"]), "preds_lengths": inner.outputs["encoded_lengths"]}
+    renamed = [{names[name]: value for name, value in one.items()} for one in (inner.inputs, inner.example)]
+    return Graph(forward, renamed[0], outputs, renamed[1])
 
 
 def _fastpitch(model: Any) -> Graph:

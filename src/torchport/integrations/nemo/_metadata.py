@@ -19,6 +19,8 @@ _MODELS = {
     "nemo.collections.asr.models.classification_models.EncDecClassificationModel": "classification",
     "nemo.collections.asr.models.classification_models.EncDecRegressionModel": "regression",
     "nemo.collections.asr.models.label_models.EncDecSpeakerLabelModel": "speaker",
+    "nemo.collections.asr.models.sortformer_diar_models.SortformerEncLabelModel": "diarization",
+    "nemo.collections.asr.modules.audio_preprocessing.AudioPreprocessor": "features",
     "nemo.collections.tts.models.fastpitch.FastPitchModel": "spectrogram",
     "nemo.collections.tts.models.base.Vocoder": "vocoder",
 }
@@ -66,7 +68,8 @@ def _task_of(model: Any, part: Any) -> str:
     found = next((task for name, task in _MODELS.items() if name in names), None)
     if found is not None:
         return found
-    ctc = inherits(model, _ENCODER_DECODER) and "logprobs" in (getattr(model.output_module, "output_types", None) or {})
+    decoder = getattr(model, "output_module", None)
+    ctc = inherits(model, _ENCODER_DECODER) and "logprobs" in (getattr(decoder, "output_types", None) or {})
     return "ctc" if ctc else "encoder" if _is_encoder(model) else "module"
 
 
