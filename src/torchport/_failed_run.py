@@ -8,13 +8,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from torchport._frames import last_line
-from torchport.errors import ReferenceRunError
-from torchport.ports import Port
+from torchport.errors import PortError, ReferenceRunError
+from torchport.ports import Port, Signature
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MADE_FROM_TYPES", "failed_run"]
+__all__ = ["MADE_FROM_TYPES", "failed_run", "resolved"]
 
 MADE_FROM_TYPES = "an example made from input_types"
 """What an example that nobody gave is called."""
@@ -46,6 +46,23 @@ def failed_run(
     )
 
 
+def resolved(signature: Signature, inputs: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]) -> Signature:
+    """The signature with what the example and its answer show; what they contradict is said with what to change.
+
+    Raises:
+        PortError: A tensor is not what its port declares.
+    """
+    try:
+        return signature.resolved(inputs=inputs, outputs=outputs)
+    except PortError as error:
+        if error.hint is None and error.where is not None:
+            name = error.where.partition(",")[0]
+            way = "output" if name in outputs and name not in inputs else "input"
+            given = "forward returns" if way == "output" else "the example holds"
+            error.hint = f"the {way} {name} is declared as {signature.port(name)}: declare what {given}"
+        raise
+
+
 def _given(name: str, tensor: torch.Tensor, port: Port | None) -> str:
     said = "" if port is None or port.axes is None else f", declared {port.text!r}"
     return f"{name} {tuple(tensor.shape)} {tensor.dtype}{said}"
@@ -53,9 +70,12 @@ def _given(name: str, tensor: torch.Tensor, port: Port | None) -> str:
 
 def _hint(text: str, tensors: Mapping[str, torch.Tensor], declared: Mapping[str, Port], origin: str) -> str:
     suspects = [suspect for name, port in declared.items() if name in tensors for suspect in _suspects(name, port, tensors[name], text)]
+    if not suspects and re.search("dtype|scalar type", text):
+        given = [f"{name} is {str(tensor.dtype).removeprefix('torch.')}" for name, tensor in tensors.items() if name in declared]
+        suspects = [f"the model takes another dtype, and {', '.join(given)}"] if given else []
     said = f"{suspects[0]}; " if len(suspects) == 1 else ""
     if origin == MADE_FROM_TYPES:
-        return f"{said}declare the axes that the model takes, or pass an input_example that it answers"
+        return f"{said}declare what the model takes, or pass an input_example that it answers"
     return f"{said}call the model with this example yourself"
 
 

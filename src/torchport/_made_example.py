@@ -59,7 +59,9 @@ def made_example(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, A
     Raises:
         HookError: Nothing is declared.
     """
-    needed = {name: one for name, one in declared.items() if name not in hooks.disabled_inputs and not getattr(one, "optional", False)}
+    needed = {
+        name: one for name, one in declared.items() if name not in hooks.disabled_inputs and getattr(one, "optional", False) is not True
+    }
     if not needed:
         raise HookError(
             "there is nothing to export with: no input example and no declared input types",

@@ -33,7 +33,7 @@ def known_by_name(forward: Callable[..., Any], names: Iterable[str]) -> bool:
 
 
 def _needed(declared: Mapping[str, Any], disabled: frozenset[str]) -> list[str]:
-    return [name for name, value in declared.items() if name not in disabled and not getattr(value, "optional", False)]
+    return [name for name, value in declared.items() if name not in disabled and getattr(value, "optional", False) is not True]
 
 
 def check_input_names(hooks: Hooks, declared: Mapping[str, Any]) -> None:

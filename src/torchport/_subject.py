@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torchport._failed_run import MADE_FROM_TYPES, failed_run
+from torchport._failed_run import MADE_FROM_TYPES, failed_run, resolved
 from torchport._hooks import Hooks, read_hooks
 from torchport._made_example import made_example, traced_sizes
 from torchport._naming import check_input_names, match_inputs, refuse_nested
@@ -147,7 +147,7 @@ def _run_example(call: FlatCall, module: torch.nn.Module, tensors: Mapping[str, 
         raise
     except Exception as error:
         try:
-            ports.resolved(inputs=tensors)
+            resolved(ports, tensors, {})
         except TorchportError as wrong:
             raise wrong from error
         raise failed_run(error, module, tensors, ports.inputs, origin) from error
@@ -237,7 +237,7 @@ def declare(
             name: output_declared.get(name) or (_seen(tensor) if name in stated else _any_rank(tensor)) for name, tensor in results.items()
         },
     )
-    signature = _dynamic(signature, options, hooks).resolved(inputs=tensors, outputs=stated)
+    signature = resolved(_dynamic(signature, options, hooks), tensors, stated)
 
     notes = [f"{name}={value!r} is a constant of the artifact" for name, value in arguments.constants]
     if input_types is not None and not by_place:

@@ -108,7 +108,9 @@ def export(
     asked_opset(options.onnx_opset_version)
     for argument, types in (("input_types", input_types), ("output_types", output_types)):
         if types is not None and not isinstance(types, Mapping):
-            raise OptionError(f"{argument} goes by port", where=argument, found=types, expected="{name: type}")
+            raise OptionError(
+                f"{argument} goes by port", where=argument, found=types, expected='{"x": ("batch 80 time", "float32")}, a dict'
+            )
     format = format_for(options.output)
     _check_format(options, format)
     if options.reproduction is not None:

@@ -58,6 +58,16 @@ def test_a_compiled_module_is_called_that_and_the_way_out_works(tmp_path, name, 
         assert torchport.export(model, tmp_path / "m.ts", input_types=TYPES).proof.ok
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_what_torch_compile_made_is_named_with_the_way_back(tmp_path, inside):
+    made = torch.compile(Linear(), backend="eager")
+    with pytest.raises(CaptureError) as caught:
+        torchport.export(Around(made) if inside else made, tmp_path / "m.ts", input_types=TYPES)
+    whose = "inner: export what it was made from (inner._orig_mod)" if inside else "the model: export what it was made from"
+    assert caught.value.hint.startswith(f"torch.compile made {whose}")
+    assert caught.value.hint.endswith("or write .onnx or .pt2")
+
+
 def test_a_recurrent_layer_that_torch_export_does_not_take_names_the_formats_that_do(tmp_path):
     with pytest.raises(CaptureError) as caught:
         torchport.export(

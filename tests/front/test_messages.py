@@ -8,7 +8,7 @@ from torch import nn
 
 import torchport
 from torchport import Exportable, NeuralType, Port
-from torchport.errors import OptionError, PortError, PortTypeError, PortValueError, ReferenceRunError, TorchportError
+from torchport.errors import HookError, OptionError, PortError, PortTypeError, PortValueError, ReferenceRunError, TorchportError
 from torchport.types import AudioSignal, SpectrogramType
 
 
@@ -137,7 +137,7 @@ def test_names_that_were_made_for_something_else_are_matched_by_place(tmp_path):
     assert list(result.signature.inputs) == ["mel"]
 
 
-@pytest.mark.parametrize("types", [("batch", "channel"), ["batch", 8], {"0": "batch", "1": "8"}])
+@pytest.mark.parametrize("types", [("batch", "channel"), ["batch", "8"], {"0": "batch", "1": "8"}])
 @pytest.mark.parametrize("argument", ["input_types", "output_types"])
 def test_axes_in_a_tuple_are_not_several_tensors(tmp_path, types, argument):
     name = "x" if argument == "input_types" else "y"
@@ -166,7 +166,7 @@ def test_a_size_that_the_model_fixes_and_the_port_does_not_is_told(tmp_path):
 def test_a_wrong_rank_shows_what_was_declared(tmp_path):
     error = refused(Convolved(), tmp_path, ReferenceRunError, input_types={"mel": "batch 1 8 time"})
     assert "declared 'batch 1 8 time'" in error.found
-    assert "declare the axes that the model takes" in error.hint
+    assert "declare what the model takes" in error.hint
 
 
 def test_an_example_that_is_not_what_was_declared_is_told_before_what_the_model_says(tmp_path):
@@ -185,3 +185,79 @@ def test_a_type_that_says_nothing_asks_for_axes_or_an_example(tmp_path):
     error = refused(Scaled(), tmp_path, PortError, input_types={"x": None})
     assert "says nothing of its axes" in error.message
     assert "input_example" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("found", "hint"),
+    [
+        ((3, 8), 'axes are one text, with a name for each that varies: "batch 8"'),
+        ([None, 8, -1], 'axes are one text, with a name for each that varies: "batch 8 axis2"'),
+        (("rows", 8), 'axes are one text, with a name for each that varies: "rows 8"'),
+        (torch.Size([3, 8]), 'axes are one text, with a name for each that varies: "batch 8"'),
+        ({"shape": "batch 8", "dtype": "float32"}, 'Port("batch 8", dtype="float32")'),
+        (NeuralType, "an instance of it: NeuralType(…)"),
+        (torch.zeros(3, 8), "a tensor is an example: pass it as input_example"),
+        (8, None),
+    ],
+)
+@pytest.mark.parametrize("example", [None, torch.randn(3, 8)], ids=["made", "given"])
+def test_what_is_no_type_is_told_as_what_was_meant(tmp_path, found, hint, example):
+    error = refused(Scaled(), tmp_path, PortError, input_types={"x": found}, input_example=example)
+    assert error.message == "a declared type cannot be read"
+    assert (error.where, error.hint) == ("x", hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("batch, 8", "axes are parted by spaces and by nothing else: batch"),
+        ("[batch 8]", "axes are parted by spaces and by nothing else: batch"),
+        ("-1 8", "an axis that varies is a name"),
+        ("None 8", "an axis that varies is a name"),
+        ("batch{min=1, max=4} 8", "no spaces within braces: batch{min=1,max=9}"),
+        ("batch-size 8", "a name has letters, digits and underscores: batch_size"),
+        ("batch 2*n", "a size that follows from another one has a name of its own"),
+        ("batch §", "a name, a number, name=number"),
+    ],
+)
+def test_a_word_that_is_no_axis_is_told_as_what_was_meant(tmp_path, text, hint):
+    error = refused(Scaled(), tmp_path, PortValueError, input_types={"x": text})
+    assert error.message == "an axis cannot be read"
+    assert error.where == "x"
+    assert error.hint.startswith(hint)
+
+
+def test_limits_that_contradict_each_other_name_the_port(tmp_path):
+    error = refused(Scaled(), tmp_path, PortError, input_types={"x": "batch{min=9,max=4} 8"})
+    assert error.where == "x, axis batch"
+
+
+@pytest.mark.parametrize(
+    ("types", "found", "expected"),
+    [
+        ("batch 5", 4, "5"),
+        ("batch time 4", "2 axes: [3, 4]", "3 axes: batch time 4"),
+        (("batch 4", "int64"), "float32", "int64"),
+    ],
+)
+def test_an_output_that_forward_does_not_return_so_is_told_with_its_port(tmp_path, types, found, expected):
+    error = refused(Scaled(), tmp_path, PortError, input_types={"x": "batch 8"}, output_types={"y": types})
+    assert (error.found, error.expected) == (found, expected)
+    assert error.hint.startswith("the output y is declared as Port(")
+    assert error.hint.endswith("declare what forward returns")
+
+
+def test_another_number_of_outputs_says_what_to_declare(tmp_path):
+    types = {"input_types": {"x": "batch 8"}, "output_types": {"y": "batch 4", "z": "batch 4"}}
+    assert refused(Scaled(), tmp_path, HookError, **types).hint == "declare no more than it returns"
+
+    class Two(Scaled):
+        def forward(self, x):
+            return x, x, x
+
+    assert refused(Two(), tmp_path, HookError, **types).hint.startswith("declare every output, in order")
+
+
+def test_a_dtype_that_the_model_does_not_take_is_told(tmp_path):
+    error = refused(Scaled(), tmp_path, ReferenceRunError, input_types={"x": ("batch 8", "float64")})
+    assert error.hint.startswith("the model takes another dtype, and x is float64; declare what the model takes")

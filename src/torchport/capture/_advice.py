@@ -29,6 +29,10 @@ def advice_on(failure: Failure, module: nn.Module, others: str, keeping: str) ->
     """
     if compiled_part(module) is not None:
         return "export the Python module that it was compiled from, or write a TorchScript file (.ts)"
+    optimized = next((path for path, part in module.named_modules() if hasattr(part, "_orig_mod")), None)  # as torch.compile names it
+    if optimized is not None and failure.strategy != "torch_export":
+        whose = optimized or "the model"
+        return f"torch.compile made {whose}: export what it was made from ({whose}._orig_mod){f', or write {others}' if others else ''}"
     recurrent = [(path, part) for path, part in module.named_modules() if isinstance(part, nn.RNNBase)]
     if failure.strategy == "torch_export" and recurrent and others:
         path, part = recurrent[0]

@@ -204,7 +204,9 @@ class OutputNames:
                     where="output_types",
                     found=f"{len(given)} outputs",
                     expected=f"{len(wanted)}: {', '.join(wanted)}",
-                    hint="name what deployment does not need in disabled_deployment_output_names",
+                    hint="declare no more than it returns"
+                    if len(given) < len(wanted)
+                    else "declare every output, in order; disabled_deployment_output_names names what deployment does not need",
                 )
         refuse_plain_values(named)
         picked = [pick for name, part in named for pick in _leaf_names(name, part)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torchport.errors import PortError, PortTypeError
+from torchport.ports._misread import hint_on_type, is_no_nest
 from torchport.ports.annotations import port_from_annotation
 from torchport.ports.dtypes import DTYPES, known_dtype, like_a_dtype, nearest_dtypes
 from torchport.ports.element import ElementType, is_an_elements_name
@@ -27,11 +28,11 @@ def as_port(found: object, *, where: str | None = None) -> Port:
         return found.port()
     if found is None:
         return Port()
-    if hasattr(found, "elements_type") and hasattr(found, "axes"):
+    if hasattr(found, "elements_type") and hasattr(found, "axes") and not isinstance(found, type):
         return foreign_neural_type(found).port()
     if isinstance(found, str):
         return Port(parse_axes(found, where=where))
-    if isinstance(found, tuple) and is_port_like(found):
+    if isinstance(found, tuple) and _is_pair(found):
         return _of_a_pair(found, where)
     port = port_from_annotation(found)
     if port is None:
@@ -39,9 +40,9 @@ def as_port(found: object, *, where: str | None = None) -> Port:
         raise PortError(
             "a declared type cannot be read",
             where=where,
-            found=repr(found)[:200],
+            found=" ".join(repr(found).split())[:120],
             expected='a NeuralType, a Port, text like "batch 80 time", (text, dtype), or a jaxtyping annotation',
-            hint=f"dtypes are {', '.join(DTYPES)}" if pair else None,
+            hint=hint_on_type(found) or (f"dtypes are {', '.join(DTYPES)}" if pair else None),
         )
     return port
 
@@ -71,16 +72,22 @@ def _of_a_pair(found: tuple[Any, ...], where: str | None) -> Port:
 
 
 def is_port_like(found: object) -> bool:
-    """Whether a value is one spelling of a port; two texts in a tuple are two ports of a nested input, not one."""
+    """Whether a value is meant as one port; two texts in a tuple are two ports of a nested input, not one."""
     if isinstance(found, (Port, NeuralType, str)) or hasattr(found, "elements_type"):
         return True
-    if isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], str):
-        return _in_place_of_a_dtype(found[1])
-    return hasattr(found, "dim_str") or hasattr(found, "__metadata__")
+    if isinstance(found, tuple) and _is_pair(found):
+        return True
+    return hasattr(found, "dim_str") or hasattr(found, "__metadata__") or is_no_nest(found)
+
+
+def _is_pair(found: tuple[Any, ...]) -> bool:
+    return len(found) == 2 and isinstance(found[0], str) and _in_place_of_a_dtype(found[1])
 
 
 def _in_place_of_a_dtype(second: Any) -> bool:
     """Whether the second of a pair is meant as a dtype: one, a misspelt one, or an element type in its place."""
+    if isinstance(second, int):
+        return False  # a size; the numbers of ONNX are no spelling of a pair
     if second is None or known_dtype(second) is not None:
         return True
     if isinstance(second, str):

@@ -22,7 +22,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torchport.errors import PortValueError
+from torchport.errors import PortError, PortValueError
+from torchport.ports._misread import hint_on_axis
 from torchport.ports.axis import Axis, AxisKind, kind_of_name
 from torchport.ports.dtypes import is_a_dtypes_name, known_dtype, nearest_dtypes
 from torchport.ports.element import is_an_elements_name
@@ -71,7 +72,7 @@ def _called(where: str | None) -> str:
 
 def _refuse_other_names(token: str, tokens: Sequence[str], text: str, where: str | None) -> None:
     """A dtype or an element type among the axes: a comma was forgotten, and it would become an axis of that name."""
-    axes = " ".join(one for one in tokens if one != token)
+    axes = " ".join(one for one in tokens if one != token).rstrip(" ,:;")
     if is_a_dtypes_name(token):
         dtype = known_dtype(token)
         written = token if dtype is None else dtype.name
@@ -91,8 +92,9 @@ def _axis(token: str, text: str, where: str | None) -> Axis:
     if token.startswith("#"):
         raise _refuse("a broadcast axis has no one size", token, text, where, "write 1, or the axis's name")
     found = _TOKEN.match(token)
-    if found is None or not (found["name"] or found["size"]) or bool(found["equals"]) != bool(found["name"] and found["size"]):
-        raise _refuse("an axis cannot be read", token, text, where, "a name, a number, name=number, each with {min=..,max=..} or not")
+    unread = found is None or not (found["name"] or found["size"]) or bool(found["equals"]) != bool(found["name"] and found["size"])
+    if found is None or unread or found["name"] == "None":
+        raise _refuse("an axis cannot be read", token, text, where, hint_on_axis(token))
     name = "" if found["name"] in (None, "_") else found["name"]
     axis = Axis(name, size=int(found["size"]) if found["size"] else None)
     return _constrained(axis, found["more"] or "", token, text, where)
@@ -117,7 +119,11 @@ def _constrained(axis: Axis, more: str, token: str, text: str, where: str | None
             raise _refuse("a constraint of an axis cannot be read", token, text, where, hint)
     if "fixed" in more.split(","):
         dynamic = False
-    return replace(axis, kind=kind, dynamic=dynamic, **numbers)
+    try:
+        return replace(axis, kind=kind, dynamic=dynamic, **numbers)
+    except PortError as error:
+        error.where = where and f"{where}, axis {error.where}"
+        raise
 
 
 def format_axes(axes: Iterable[Axis] | None) -> str:
