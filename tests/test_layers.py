@@ -15,6 +15,7 @@ BASE = {
     "_strict_json",
     "_json_schema",
     "_external_data",
+    "_collector",
     "_frames",
     "_registry",
     "_optional",

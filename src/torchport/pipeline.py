@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchport._collector import set_aside
 from torchport._hooks import call_hook, defines, read_metadata, read_subnets
 from torchport._options import ExportOptions, read_options, signature_of_export
 from torchport._outcome import formats_that_decide, other_formats, worst
@@ -48,7 +49,7 @@ _NAMING = "inputs are called as forward's parameters, outputs as output_types sa
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Takes a turn: the exporters of torch keep process-wide state, so exports in several threads follow one another."""
-    with _TURN:
+    with _TURN, set_aside():
         yield
 
 

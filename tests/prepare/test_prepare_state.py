@@ -413,3 +413,18 @@ def test_tuples_that_hold_each_other_many_times_are_walked_once(model):
     with kept_as_found(model):
         ends.append("new")
     assert ends == []
+
+
+def test_a_keeper_within_another_takes_over_the_copies_that_are_right_still(model):
+    before = state_digest(model)
+    with kept_as_found(model) as outer:
+        with torch.no_grad():
+            model.frozen.add_(1)
+        changed = state_digest(model)
+        with kept_as_found(model) as inner, torch.no_grad():
+            same = [inner.vault.copy_of(one) is outer.vault.copy_of(one) for one in (model.norm.weight, model.frozen)]
+            model.norm.weight.add_(1)
+            model.frozen.add_(1)
+        assert same == [True, False]
+        assert state_digest(model) == changed
+    assert state_digest(model) == before

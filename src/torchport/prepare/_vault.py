@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -91,10 +91,11 @@ class _Kept:
         self.saved: torch.Tensor | None = None
         self.at_once = False
 
-    def save(self) -> None:
+    def save(self, like: torch.Tensor | None = None) -> None:
+        """Copies the values once, unless ``like`` is such a copy already."""
         if self.saved is None:
             with torch.no_grad():
-                self.saved = self.alias.clone()
+                self.saved = like if like is not None and same_bits(self.alias, like) else self.alias.clone()
 
     def settle(self) -> None:
         """Gives the copy up when nothing was changed after all."""
@@ -144,10 +145,16 @@ def _same_place(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 class Vault:
-    """The tensors of one model as they were found."""
+    """The tensors of one model as they were found.
 
-    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+    Args:
+        tensors: The tensors.
+        around: The vaults around this one; a copy that one of them holds, and that is right still, is not made again.
+    """
+
+    def __init__(self, tensors: Iterable[torch.Tensor], around: Sequence[Vault] = ()) -> None:
         self._kept = [_Kept(tensor) for tensor in tensors]
+        self._by_tensor = {id(kept.tensor): kept for kept in self._kept}
         self._by_pointer: dict[tuple[str, int], list[_Kept]] = {}
         left = _BUDGET
         for kept in self._kept:
@@ -157,9 +164,14 @@ class Vault:
             self._by_pointer.setdefault(place, []).append(kept)
             size = kept.alias.numel() * kept.alias.element_size()
             if size <= min(left, _SMALL if isinstance(kept.tensor, torch.nn.Parameter) else _SMALL_BUFFER):
-                kept.save()
+                kept.save(next((copy for vault in around if (copy := vault.copy_of(kept.tensor)) is not None), None))
                 kept.at_once = True
                 left -= size
+
+    def copy_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """The copy of a tensor's values that is held here, if there is one; nobody writes into it."""
+        kept = self._by_tensor.get(id(tensor))
+        return None if kept is None else kept.saved
 
     def about_to_write(self, tensor: torch.Tensor) -> None:
         """Copies what lies in the tensor's storage, once."""

@@ -149,10 +149,10 @@ class Keeper:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.root = module
+        self.root: nn.Module = module
         self.flags = read_flags()
         found: Inventory = take_inventory(module)
-        self.vault = Vault(found.tensors)
+        self.vault: Vault = Vault(found.tensors, [keeper.vault for keeper in reversed(active_keepers())])
         self.seen_forward = False
         self.pending: list[Any] = []
         self._parts: list[_Holder | _Contents | _Block | _Generator] = [

@@ -124,6 +124,7 @@ def replace_for_export(module: nn.Module, replace_1D_2D: bool = False) -> nn.Mod
     """
     keepers = active_keepers()
     root = module
+    places = _Places(root)
     chosen = [one for one in _chosen(replace_1D_2D=replace_1D_2D, cleanups=False) if not isinstance(one, PairReplacement)]
     with torch.no_grad(), tied():
         for stage in Stage:
@@ -135,9 +136,9 @@ def replace_for_export(module: nn.Module, replace_1D_2D: bool = False) -> nn.Mod
                 reference = one.reference(part)
                 _prove_alone(one, part, new, reference)
                 if part is root:
-                    root = new
+                    root, places = new, _Places(new)
                 else:
-                    _substitute(root, part, new)
+                    places.substitute(part, new)
                 if keepers:
                     keepers[0].pending.append(_Change(id(new), part, new, [one.name], reference))
     return root
@@ -186,6 +187,7 @@ def _take_pending(module: nn.Module) -> list[_Change]:
 def _put_in_place(root: nn.Module, chosen: list[Replacement], changes: list[_Change], seen: Observation) -> list[nn.Module]:
     """Replaces stage by stage, and gives the modules that match but have to stay."""
     left: list[nn.Module] = []
+    places = _Places(root)
     stands = {id(change.new): change for change in changes}
 
     def change_of(part: nn.Module) -> _Change:
@@ -193,10 +195,10 @@ def _put_in_place(root: nn.Module, chosen: list[Replacement], changes: list[_Cha
 
     def put(change: _Change, part: nn.Module, new: nn.Module, name: str) -> None:
         if part is root:
-            _become(root, new)
+            places.become(new)
             new = root
         else:
-            _substitute(root, part, new)
+            places.substitute(part, new)
         stands.pop(id(part), None)
         stands[id(new)] = change
         change.new = new
@@ -256,35 +258,53 @@ def _fold(
     put(change, second, rest, one.name)
 
 
-def _substitute(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Puts ``new`` wherever ``old`` stands: at every path, and in plain lists, tuples and dicts of modules that a parent keeps."""
+class _Places:
+    """Where modules stand in a tree: at every path, and in plain lists, tuples and dicts of modules that a parent keeps.
 
-    def swapped(value: Any) -> Any:
-        if value is old:
-            return new
-        if type(value) is tuple and any(item is old for item in value):
-            return tuple(map(swapped, value))
-        if type(value) is list:
-            value[:] = map(swapped, value)
-        elif type(value) is dict:
-            value.update((key, new) for key, item in list(value.items()) if item is old)
-        return value
+    Which attributes of a module can hold others is looked up once: a walk over all of them for every swap is most of what swapping costs.
+    """
 
-    for part in list(_parts(root)):
-        for name, child in part._modules.items():
-            if child is old:
-                part._modules[name] = new
-        for name, value in list(vars(part).items()):
-            if not name.startswith("_") and swapped(value) is not value:
-                vars(part)[name] = swapped(value)
+    def __init__(self, root: nn.Module) -> None:
+        self._root = root
+        self._holding: dict[int, tuple[nn.Module, tuple[str, ...]]] = {}
 
+    def substitute(self, old: nn.Module, new: nn.Module) -> None:
+        """Puts ``new`` wherever ``old`` stands."""
 
-def _become(module: nn.Module, new: nn.Module) -> None:
-    """Turns ``module`` into ``new``: nothing above it can point elsewhere."""
-    attributes = dict(vars(new))
-    object.__setattr__(module, "__class__", type(new))
-    vars(module).clear()
-    vars(module).update(attributes)
+        def swapped(value: Any) -> Any:
+            if value is old:
+                return new
+            if type(value) is tuple and any(item is old for item in value):
+                return tuple(map(swapped, value))
+            if type(value) is list:
+                value[:] = map(swapped, value)
+            elif type(value) is dict:
+                value.update((key, new) for key, item in list(value.items()) if item is old)
+            return value
+
+        for part in list(_parts(self._root)):
+            for name, child in part._modules.items():
+                if child is old:
+                    part._modules[name] = new
+            for name in self._names(part):
+                value = vars(part)[name]
+                if swapped(value) is not value:
+                    vars(part)[name] = swapped(value)
+
+    def become(self, new: nn.Module) -> None:
+        """Turns the root into ``new``: nothing above it can point elsewhere."""
+        attributes = dict(vars(new))
+        object.__setattr__(self._root, "__class__", type(new))
+        vars(self._root).clear()
+        vars(self._root).update(attributes)
+        self._holding.pop(id(self._root), None)
+
+    def _names(self, part: nn.Module) -> tuple[str, ...]:
+        """The attributes of one module that can hold modules."""
+        if id(part) not in self._holding:
+            held = [name for name, value in vars(part).items() if isinstance(value, nn.Module) or type(value) in (tuple, list, dict)]
+            self._holding[id(part)] = (part, tuple(name for name in held if not name.startswith("_")))
+        return self._holding[id(part)][1]
 
 
 def _prove(changes: list[_Change], paths: dict[int, list[str]], example_call: Callable[[], Any]) -> None:
@@ -327,9 +347,10 @@ def _take_back(root: nn.Module, changes: list[_Change]) -> list[nn.Module]:
     """Puts modules back that ran before and do not any more: somebody holds on to the old one in a place that nobody can see."""
     lost = [change for change in changes if not change.reached and change.place != id(change.new)]
     lost += [change.partner for change in lost if change.partner is not None and change.partner not in lost]
+    places = _Places(root)
     for change in lost:
         if change.new is not root:
-            _substitute(root, change.new, change.old)
+            places.substitute(change.new, change.old)
             changes.remove(change)
     return [change.old for change in lost]
 
