@@ -38,6 +38,8 @@ def build(name: str) -> Any:
     state = model.state_dict()
     kept = {key: value for key, value in state.items() if key.startswith("preprocessor.")}
     model.load_state_dict({**seeded_weights(state), **kept})
+    if "streaming" in name:
+        model.set_export_config({"cache_support": True})
     return model.eval()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from nemo_seeded import seeded_features, seeded_spectrogram, seeded_step, seeded_text
+from nemo_seeded import seeded_caches, seeded_features, seeded_spectrogram, seeded_step, seeded_text
 from nemo_variants import BANDS, TOKENS, VARIANTS
 
 SIZES = ((3, 45), (1, 26), (2, 67))
@@ -39,9 +39,12 @@ def calls(name: str) -> Iterator[Call]:
         if "hifigan" in name:
             yield Call("self", seed, seeded_spectrogram(config["generator"].get("initial_input_size", 80), rows, size // 8, seed))
             continue
-        yield Call("encoder" if joint else "self", seed, seeded_features(BANDS, rows, size, seed))
+        features = seeded_features(BANDS, rows, size, seed)
+        if "streaming" in name:
+            features |= seeded_caches(config["encoder"], rows, seed)
+        yield Call("encoder" if joint else "self", seed, features)
         if "aux_ctc" in config:
-            yield Call("self", seed, seeded_features(BANDS, rows, size, seed))
+            yield Call("self", seed, features)
         if joint:
             network = config["decoder"]
             yield Call("decoder_joint", seed, seeded_step(rows, joint["jointnet"]["encoder_hidden"], network, seed))

@@ -79,3 +79,17 @@ def seeded_text(tokens: int, rows: int, size: int, seed: int, *, voices: int, lo
 def seeded_spectrogram(bands: int, rows: int, frames: int, seed: int) -> dict[str, torch.Tensor]:
     """Noise in the place of a spectrogram."""
     return {"spec": torch.from_numpy(np.random.RandomState(seed).standard_normal((rows, bands, frames))).float()}
+
+
+def seeded_caches(encoder: Mapping[str, Any], rows: int, seed: int) -> dict[str, torch.Tensor]:
+    """Caches of a Conformer encoder, by its config's section; from full ones to empty ones."""
+    random = np.random.RandomState(seed)
+    layers, width, seen = encoder["n_layers"], encoder["d_model"], encoder["att_context_size"][0]
+    kernel, sides = encoder["conv_kernel_size"], encoder.get("conv_context_size")
+    before = kernel - 1 if sides == "causal" else sides[0] if sides else (kernel - 1) // 2
+    filled = [seen - row * seen // max(1, rows - 1) for row in range(rows)]
+    return {
+        "cache_last_channel": torch.from_numpy(random.standard_normal((rows, layers, seen, width))).float(),
+        "cache_last_time": torch.from_numpy(random.standard_normal((rows, layers, width, before))).float(),
+        "cache_last_channel_len": torch.tensor(filled),
+    }

@@ -244,6 +244,13 @@ _APART: dict[str, Any] = {"separable": True}
 _GATED: dict[str, Any] = {"separable": True, "se": True, "se_context_size": -1, "se_reduction_ratio": 2}
 _DENSE: dict[str, Any] = {"residual": True, "residual_dense": True}
 
+_STREAMING: dict[str, Any] = {
+    "att_context_size": [4, 1],
+    "att_context_style": "chunked_limited",
+    "causal_downsampling": True,
+    "conv_context_size": "causal",
+    "conv_norm_type": "layer_norm",
+}
 _SMALL = convolutional(block(12, 5, **_APART), block(12, 3, repeat=2, residual=True, **_APART), block(16, 1))
 _SMALL_GATED = convolutional(block(12, 3, **_GATED), block(12, 3, repeat=2, residual=True, **_GATED), block(16, 1, **_GATED))
 
@@ -325,6 +332,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
         _HYBRID,
         aux_ctc={"ctc_loss_weight": 0.3, "decoder": ctc_decoder(), "decoding": {"strategy": "greedy"}},
         **_TDT,
+    ),
+    "ctc-streaming": ctc(conformer(**_STREAMING)),
+    "ctc-streaming-window": ctc(
+        conformer(att_context_size=[6, 0], conv_context_size=[3, 1], subsampling="dw_striding", subsampling_factor=8)
+    ),
+    "ctc-streaming-stacking": ctc(conformer(**{**_STREAMING, "subsampling": "stacking", "conv_context_size": None})),
+    "rnnt-streaming": transducer(conformer(**{**_STREAMING, "xscaling": False, "untie_biases": False})),
+    "hybrid-streaming": transducer(
+        conformer(**_STREAMING), _HYBRID, aux_ctc={"ctc_loss_weight": 0.3, "decoder": ctc_decoder(), "decoding": {"strategy": "greedy"}}
     ),
     "speaker-titanet": speaker(_SMALL_GATED, 16, pool_mode="attention", attention_channels=8, angular=True),
     "speaker-speakernet": speaker(_SMALL, 16, pool_mode="xvector", emb_sizes=[12, 10]),

@@ -22,6 +22,8 @@ def chosen(model, part, inputs=()):
     """A hybrid model answers by itself where its CTC decoder is chosen; a voice takes the volume where that is."""
     if hasattr(model, "ctc_decoder"):
         model.set_export_config({"decoder_type": "ctc" if part == "self" else "rnnt"})
+    if "cache_last_channel" in inputs:
+        model.set_export_config({"cache_support": True})
     if "volume" in inputs:
         model.set_export_config({"enable_volume": True})
 
@@ -102,6 +104,54 @@ def test_a_hybrid_model_is_exported_as_either(tmp_path, decoder):
     result = torchport.export(model, tmp_path / "m.onnx", verify=False)
     assert [part.name for part in result.parts] == (["self"] if decoder == "ctc" else ["encoder", "decoder_joint"])
     assert next(iter(result.parts[0].artifact.signature.outputs)) == ("logprobs" if decoder == "ctc" else "outputs")
+
+
+@pytest.mark.parametrize("name", ["ctc-streaming", "ctc-streaming-window"])
+def test_chained_chunks_of_a_file_are_those_of_the_model(tmp_path, name):
+    model = golden.restored(tmp_path, name)
+    model.set_export_config({"cache_support": True})
+    result = torchport.export(model, tmp_path / "m.onnx")
+    assert result.proof.ok
+    plan = model.encoder.streaming()
+    features = torch.randn(2, 16, plan.before + 6 * plan.shift + plan.chunk, generator=torch.Generator().manual_seed(0))
+    caches = plan.first(2)
+    given = {key: value.numpy() for key, value in caches.items()}
+    with torchport.load(tmp_path / "m.onnx") as loaded, torch.no_grad():
+        for step in range(6):
+            chunk = features[:, :, step * plan.shift :][:, :, : plan.frames]
+            fed = {"audio_signal": chunk, "length": torch.full((2,), plan.frames)}
+            expected = dict(zip(model.output_types, model(**fed, **caches), strict=True))
+            got = loaded({**{key: value.numpy() for key, value in fed.items()}, **given})
+            assert_close({key: value.numpy() for key, value in expected.items()}, {key: torch.from_numpy(got[key]) for key in expected})
+            caches = dict(zip(caches, (expected[key] for key in plan.output_types), strict=True))
+            given = dict(zip(given, (got[key] for key in plan.output_types), strict=True))
+
+
+def test_chained_chunks_are_the_whole(tmp_path):
+    model = golden.restored(tmp_path, "ctc-streaming")
+    features = torch.randn(1, 16, 85, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole, _ = model(features, torch.tensor([85]))
+        model.set_export_config({"cache_support": True, "first_chunk": True})
+        plan = model.encoder.streaming()
+        caches, pieces, start = plan.first(1), [], 0
+        while start + plan.chunk <= 85:
+            chunk = features[:, :, start - plan.before : start + plan.chunk]
+            logprobs, _, *after = model(chunk, torch.tensor([plan.frames]), **caches)
+            caches = dict(zip(caches, after, strict=True))
+            pieces.append(logprobs)
+            start += plan.shift
+            model.set_export_config({"first_chunk": False})
+            plan = model.encoder.streaming()
+    streamed = torch.cat(pieces, dim=1)
+    assert streamed.shape[1] >= 20
+    torch.testing.assert_close(streamed, whole[:, : streamed.shape[1]], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ctc-conformer", "ctc-conformer-absolute", "ctc-quartznet", "ctc-conformer-plain"])
+def test_an_encoder_that_takes_no_chunks_says_so(tmp_path, name):
+    with pytest.raises(HookError, match="takes no chunks"):
+        golden.restored(tmp_path, name).set_export_config({"cache_support": True})
 
 
 def test_a_hybrid_model_has_no_third_decoder(tmp_path):

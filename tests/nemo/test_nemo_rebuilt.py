@@ -24,6 +24,8 @@ def choose(model, part, inputs=()):
     """A hybrid model answers by itself where its CTC decoder is chosen; a voice takes the volume where that is."""
     if hasattr(model, "ctc_decoder"):
         model.set_export_config({"decoder_type": "ctc" if part == "self" else "rnnt"})
+    if "cache_last_channel" in inputs:
+        model.set_export_config({"cache_support": True})
     if "volume" in inputs:
         model.set_export_config({"enable_volume": True})
 
@@ -52,8 +54,8 @@ def test_a_rebuilt_model_equals_nemos(tmp_path, name):
 def test_a_rebuilt_model_states_what_nemos_does(tmp_path, name):
     model = nemo_goldens.build(name)
     rebuilt = rebuilt_from(model, tmp_path)
-    for part in sorted({call.part for call in calls(name)}):  # the model itself is the last
-        choose(rebuilt, part)
+    for part, inputs in sorted({call.part: call.inputs for call in calls(name)}.items()):  # the model itself is the last
+        choose(rebuilt, part, inputs)
         if part == "self" and hasattr(model, "ctc_decoder"):
             model.change_decoding_strategy(decoder_type="ctc")
         theirs = metadata_of(model, model if part == "self" else model.get_export_subnet(part))

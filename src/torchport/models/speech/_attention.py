@@ -33,9 +33,14 @@ class Sinusoids(nn.Module):
         self.relative = relative
         self.register_buffer("rates", torch.exp(torch.arange(0, width, 2).float() * -(math.log(_BASE) / width)), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Codes ``(1, position, width)`` for ``x`` ``(batch, time, width)``: 2 time - 1 positions, or time of them."""
-        steps = x.size(1)
+    def forward(self, x: Tensor, before: int = 0) -> Tensor:
+        """Codes ``(1, position, width)`` for ``x`` ``(batch, time, width)``: 2 time - 1 positions, or time of them.
+
+        Args:
+            x: The frames.
+            before: How many frames stand before them, and are seen too.
+        """
+        steps = x.size(1) + before
         place = torch.arange(2 * steps - 1 if self.relative else steps, device=x.device)
         if self.relative:
             place = steps - 1 - place
@@ -61,17 +66,19 @@ class Attention(nn.Module):
         self.linear_v = nn.Linear(width, width, bias=bias)
         self.linear_out = nn.Linear(width, width, bias=bias)
 
-    def forward(self, x: Tensor, hidden: Tensor, places: Tensor) -> Tensor:
+    def forward(self, x: Tensor, hidden: Tensor, places: Tensor, before: Tensor | None = None) -> Tensor:
         """Attends.
 
         Args:
             x: Frames, ``(batch, time, width)``.
-            hidden: True where the frame of the row does not see that of the column, ``(batch, 1, time, time)``.
+            hidden: True where the frame of the row does not see that of the column, ``(batch, 1, time, seen)``.
             places: Codes of positions, as `Sinusoids` gives them.
+            before: Frames that stand before and are seen too, ``(batch, frames, width)``.
         """
-        scores = self._scores(self._split(self.linear_q(x)), self._split(self.linear_k(x)), places) / math.sqrt(self.size)
+        seen = x if before is None else torch.cat((before, x), dim=1)
+        scores = self._scores(self._split(self.linear_q(x)), self._split(self.linear_k(seen)), places) / math.sqrt(self.size)
         weights = scores.masked_fill(hidden, _HIDDEN).softmax(dim=-1).masked_fill(hidden, 0.0)
-        mixed = torch.matmul(weights, self._split(self.linear_v(x)))
+        mixed = torch.matmul(weights, self._split(self.linear_v(seen)))
         answer: Tensor = self.linear_out(mixed.transpose(1, 2).flatten(2))
         return answer
 
@@ -102,11 +109,11 @@ class RelativeAttention(Attention):
     def _scores(self, queries: Tensor, keys: Tensor, places: Tensor) -> Tensor:
         by_content = torch.matmul(queries + self.pos_bias_u.unsqueeze(1), keys.transpose(2, 3))
         by_place = torch.matmul(queries + self.pos_bias_v.unsqueeze(1), self._split(self.linear_pos(places)).transpose(2, 3))
-        return by_content + _aligned(by_place)
+        return by_content + _aligned(by_place, keys.size(2))
 
 
-def _aligned(scores: Tensor) -> Tensor:
+def _aligned(scores: Tensor, keys: int) -> Tensor:
     """From a column for each distance, the farthest ahead first, to a column for each key: row i moves left by time - 1 - i."""
     batch, heads, steps, _ = scores.shape
-    skewed = F.pad(scores, (1, 0)).view(batch, heads, 2 * steps, steps)[:, :, 1:]
-    return skewed.reshape(batch, heads, steps, 2 * steps - 1)[:, :, :, :steps]
+    skewed = F.pad(scores, (1, 0)).view(batch, heads, 2 * keys, steps)[:, :, 1:]
+    return skewed.reshape(batch, heads, steps, 2 * keys - 1)[:, :, :, :keys]

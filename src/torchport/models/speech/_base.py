@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchport.mixin import Exportable
 from torchport.models.model_pt import ModelPT
 from torchport.models.speech._options import Options
+from torchport.models.speech._streaming import Streaming, cannot_stream
 from torchport.ports import AxisKind, AxisType, NeuralType
 from torchport.ports.elements import AcousticEncodedRepresentation, LengthsType, LogprobsType, SpectrogramType
 
@@ -28,11 +29,11 @@ def feature_ports(bands: int) -> dict[str, NeuralType]:
     }
 
 
-def features_example(bands: int) -> dict[str, Tensor]:
+def features_example(bands: int, frames: int = _FRAMES) -> dict[str, Tensor]:
     """A ragged batch of noise, the same at every call."""
     generator = torch.Generator().manual_seed(0)
-    lengths = torch.tensor([max(1, _FRAMES - row * _FRAMES // (2 * _ROWS)) for row in range(_ROWS)])
-    return {"audio_signal": torch.randn(_ROWS, bands, _FRAMES, generator=generator), "length": lengths}
+    lengths = torch.tensor([max(1, frames - row * frames // (2 * _ROWS)) for row in range(_ROWS)])
+    return {"audio_signal": torch.randn(_ROWS, bands, frames, generator=generator), "length": lengths}
 
 
 def ctc_types() -> dict[str, NeuralType]:
@@ -52,21 +53,41 @@ class EncoderPart(nn.Module):
     bands: int
     width: int
     factor: int
+    streams = False
+    """Whether the graph takes chunks, with caches."""
+    first_chunk = False
+    """Whether it takes the first chunk, and no other."""
+
+    def streaming(self) -> Streaming:
+        """How the encoder takes chunks.
+
+        Raises:
+            HookError: It cannot.
+        """
+        raise cannot_stream("a Conformer encoder")
 
     @property
     def input_types(self) -> dict[str, NeuralType]:
-        """Features and lengths."""
-        return feature_ports(self.bands)
+        """Features and lengths, and caches where it streams."""
+        return {**feature_ports(self.bands), **(self.streaming().input_types if self.streams else {})}
 
     @property
     def output_types(self) -> dict[str, NeuralType]:
-        """Encoded frames ``(batch, width, time)`` and lengths."""
+        """Encoded frames ``(batch, width, time)`` and lengths, and caches where it streams."""
         encoded = NeuralType(("B", AxisType(AxisKind.Dimension, self.width), "T"), AcousticEncodedRepresentation())
-        return {"outputs": encoded, "encoded_lengths": NeuralType(("B",), LengthsType())}
+        return {"outputs": encoded, "encoded_lengths": NeuralType(("B",), LengthsType()), **self.cache_types}
+
+    @property
+    def cache_types(self) -> dict[str, NeuralType]:
+        """The caches for the next chunk, where it streams."""
+        return self.streaming().output_types if self.streams else {}
 
     def input_example(self) -> tuple[dict[str, Tensor]]:
         """A ragged batch of noise, the same at every call."""
-        return (features_example(self.bands),)
+        if not self.streams:
+            return (features_example(self.bands),)
+        plan = self.streaming()
+        return ({**features_example(self.bands, plan.frames), **plan.example(_ROWS)},)
 
 
 class SpeechModel(ModelPT, Exportable):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from torchport.models.speech._base import SpeechModel, feature_ports, features_example
+from torchport.models.speech._base import SpeechModel
 from torchport.models.speech.encoders import build_encoder
 from torchport.ports import NeuralType
 
@@ -27,9 +28,22 @@ class FeatureModel(SpeechModel):
 
     @property
     def input_types(self) -> dict[str, NeuralType]:
-        """Features and lengths."""
-        return feature_ports(self.encoder.bands)
+        """Features and lengths, and caches where the encoder streams."""
+        return self.encoder.input_types
 
     def input_example(self) -> tuple[dict[str, Tensor]]:
         """A ragged batch of noise, the same at every call."""
-        return (features_example(self.encoder.bands),)
+        return self.encoder.input_example()
+
+    def set_export_config(self, config: Mapping[str, Any]) -> None:
+        """Changes export settings; ``cache_support`` makes the encoder take chunks with caches, ``first_chunk`` the first of them.
+
+        Raises:
+            OptionError: The model has no such setting.
+            HookError: The encoder cannot take chunks.
+        """
+        if config.get("cache_support") and "cache_support" in self.get_export_config():
+            self.encoder.streaming()
+        super().set_export_config(config)
+        self.encoder.streams = bool(self.get_export_config().get("cache_support"))
+        self.encoder.first_chunk = bool(self.get_export_config().get("first_chunk"))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from torchport.metadata import feature_settings
+from torchport.models.speech._base import EncoderPart
 
 __all__ = ["of_encoder", "of_labels", "of_sound", "of_state", "of_transducer", "of_vocabulary"]
 
@@ -28,10 +29,19 @@ def of_sound(config: Mapping[str, Any]) -> dict[str, Any]:
     return stated
 
 
-def of_encoder(config: Mapping[str, Any], factor: int | None) -> dict[str, Any]:
-    """What `of_sound` says, and the ports of an encoder that makes one frame of ``factor``."""
-    ports = {"features": "audio_signal", "feature_lengths": "length"}
-    return {**of_sound(config), "ports": ports, **({"subsampling": factor} if factor else {})}
+def of_encoder(config: Mapping[str, Any], encoder: EncoderPart) -> dict[str, Any]:
+    """What `of_sound` says, the ports of an encoder, and how it takes chunks where it does."""
+    stated = {**of_sound(config), "ports": {"features": "audio_signal", "feature_lengths": "length"}}
+    if encoder.factor:
+        stated["subsampling"] = encoder.factor
+    if encoder.streams:
+        plan = encoder.streaming()
+        stated["streaming"] = {name: getattr(plan, name) for name in ("chunk", "shift", "before", "dropped", "valid")}
+        stated["states"] = [
+            of_state(name, after, first, batch_axis=0)
+            for (name, first), after in zip(plan.first(1).items(), plan.output_types, strict=True)
+        ]
+    return stated
 
 
 def of_vocabulary(config: Mapping[str, Any], tokens: object, blank: int) -> dict[str, Any]:
@@ -50,13 +60,13 @@ def of_labels(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"labels": [str(one) for one in labels]} if isinstance(labels, Sequence) and not isinstance(labels, str) and labels else {}
 
 
-def of_state(place: int, first: torch.Tensor, *, batch_axis: int) -> dict[str, Any]:
-    """One state that goes from step to step, and its value before the first."""
+def of_state(taken: str, given: str, first: torch.Tensor, *, batch_axis: int) -> dict[str, Any]:
+    """One state that goes from call to call, by its names on the way in and out, and its value before the first."""
     shape: list[int | str] = [int(size) for size in first.shape]
     shape[batch_axis] = "batch"
     dtype = str(first.dtype).removeprefix("torch.")
     fill = first.reshape(-1)[0].item() if first.numel() else 0
-    return {"input": f"input_states_{place}", "output": f"output_states_{place}", "shape": shape, "dtype": dtype, "fill": fill}
+    return {"input": taken, "output": given, "shape": shape, "dtype": dtype, "fill": fill}
 
 
 def of_transducer(config: Mapping[str, Any], start: int | None) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Classifier(FeatureModel):
 
     def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
         """Feature settings and what the classes are called."""
-        stated = of_encoder(self.cfg, self.encoder.factor)
+        stated = of_encoder(self.cfg, self.encoder)
         return {"task": "classification", "model_class": self.cfg["target"], **stated, **of_labels(self.cfg)}
 
 
@@ -129,5 +129,5 @@ class FrameClassifier(FeatureModel):
 
     def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
         """Feature settings and what the classes are called."""
-        stated = of_encoder(self.cfg, self.encoder.factor)
+        stated = of_encoder(self.cfg, self.encoder)
         return {"task": "frame_classification", "model_class": self.cfg["target"], **stated, **of_labels(self.cfg)}

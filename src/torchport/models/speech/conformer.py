@@ -16,6 +16,7 @@ from torchport.models.speech._base import EncoderPart
 from torchport.models.speech._conformer_layer import ConformerLayer, ConvolutionModule
 from torchport.models.speech._masks import inside, read_context
 from torchport.models.speech._options import Options
+from torchport.models.speech._streaming import Streaming, cannot_stream
 from torchport.models.speech._subsampling import ConvolutionalSubsampling, LinearProjection, Stacking
 
 __all__ = ["ConformerEncoder"]
@@ -48,7 +49,9 @@ class ConformerEncoder(EncoderPart):
         kind = options.text("self_attention_model", "rel_pos", among=("rel_pos", "abs_pos"))
         self.relative = kind == "rel_pos"
         self.places = Sinusoids(width, relative=self.relative)
-        self.layers = nn.ModuleList(_layers(options, width, layers, relative=self.relative))
+        self.inner = width
+        self.sides = _sides(options)
+        self.layers = nn.ModuleList(_layers(options, width, layers, self.sides, relative=self.relative))
         outer = options.number("feat_out", -1)
         self.out_proj = nn.Linear(width, outer) if outer > 0 and outer != width else None
         self.width = outer if self.out_proj is not None else width
@@ -58,16 +61,40 @@ class ConformerEncoder(EncoderPart):
         options.only("att_chunk_context_size", None)
         options.done()
 
-    def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Encodes.
+    def streaming(self) -> Streaming:
+        """How the encoder takes chunks.
+
+        Raises:
+            HookError: It sees too far ahead, or its positions are absolute.
+        """
+        halves = isinstance(self.pre_encode, ConvolutionalSubsampling)
+        factor = self.factor if halves or isinstance(self.pre_encode, Stacking) else 0
+        if not self.relative or not factor:
+            raise cannot_stream("rel_pos, and striding or stacking before the layers")
+        return Streaming.of(self.context, len(self.layers), self.inner, self.sides, factor, overlapping=halves, first=self.first_chunk)
+
+    def forward(
+        self,
+        audio_signal: Tensor,
+        length: Tensor,
+        cache_last_channel: Tensor | None = None,
+        cache_last_time: Tensor | None = None,
+        cache_last_channel_len: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Encodes all of the rows, or a chunk of them where there are caches.
 
         Args:
             audio_signal: Features, ``(batch, band, time)``.
             length: Frames of each row, int64 ``(batch,)``.
+            cache_last_channel: What attention saw before, ``(batch, layer, frames, width)``.
+            cache_last_time: What convolutions saw before, ``(batch, layer, width, frames)``.
+            cache_last_channel_len: How many frames of the first cache are filled, int64 ``(batch,)``.
 
         Returns:
-            Encoded frames ``(batch, width, time)``, and how many each row has, int64 ``(batch,)``.
+            Encoded frames ``(batch, width, time)``, how many each row has, int64 ``(batch,)``, and the caches for the next chunk.
         """
+        if cache_last_channel is not None and cache_last_time is not None and cache_last_channel_len is not None:
+            return self._chunk(audio_signal, length, cache_last_channel, cache_last_time, cache_last_channel_len)
         x, lengths = self.pre_encode(audio_signal.transpose(1, 2), length)
         x = x * self.scale
         places = self.places(x)
@@ -80,9 +107,37 @@ class ConformerEncoder(EncoderPart):
         padding = ~within
         for layer in self.layers:
             x = layer(x, hidden, padding, places)
-        if self.out_proj is not None:
-            x = self.out_proj(x)
-        return x.transpose(1, 2), lengths.to(torch.int64)
+        return self._projected(x), lengths.to(torch.int64)
+
+    def _chunk(self, audio_signal: Tensor, length: Tensor, attended: Tensor, convolved: Tensor, filled: Tensor) -> tuple[Tensor, ...]:
+        plan = self.streaming()
+        x, lengths = self.pre_encode(audio_signal.transpose(1, 2), length)
+        x, lengths = x[:, plan.dropped :] * self.scale, (lengths - plan.dropped).clamp(min=0)
+        steps = x.size(1) + plan.rows
+        places = self.places(x, plan.rows)
+        place = torch.arange(steps, device=x.device)
+        within = (place < (lengths + plan.rows).unsqueeze(1)) & (place >= (plan.rows - filled).unsqueeze(1))
+        seen = within[:, plan.rows :].unsqueeze(2) & within.unsqueeze(1)
+        reach = self.context.seen(steps, x.device)
+        hidden = ~(seen if reach is None else seen & reach[plan.rows :]).unsqueeze(1)
+        padding = ~within[:, plan.rows :]
+        caches = []
+        for number, layer in enumerate(self.layers):
+            assert isinstance(layer, ConformerLayer)  # the list holds nothing else
+            x, after = layer.stream(x, hidden, padding, places, (attended[:, number], convolved[:, number]), plan.repeated)
+            caches.append(after)
+        full = torch.stack([one for one, _ in caches], dim=1)
+        filled = (filled + (steps - plan.rows - plan.repeated)).clamp(max=plan.rows)
+        return (
+            self._projected(x)[:, :, : plan.valid],
+            lengths.to(torch.int64).clamp(max=plan.valid),
+            full[:, :, full.size(2) - plan.rows :],
+            torch.stack([other for _, other in caches], dim=1),
+            filled,
+        )
+
+    def _projected(self, x: Tensor) -> Tensor:
+        return (x if self.out_proj is None else self.out_proj(x)).transpose(1, 2)
 
 
 def _subsampling(options: Options, bands: int, width: int, factor: int) -> nn.Module:
@@ -105,10 +160,9 @@ def _subsampling(options: Options, bands: int, width: int, factor: int) -> nn.Mo
     )
 
 
-def _layers(options: Options, width: int, count: int, *, relative: bool) -> list[ConformerLayer]:
+def _layers(options: Options, width: int, count: int, sides: tuple[int, int], *, relative: bool) -> list[ConformerLayer]:
     heads, bias = options.number("n_heads", 4, least=1), options.flag("use_bias", True)
     inner = width * options.number("ff_expansion_factor", 4, least=1)
-    before, after = _sides(options)
     norm = options.text("conv_norm_type", "batch_norm")
     shared = None
     if not options.flag("untie_biases", True) and relative:
@@ -116,7 +170,7 @@ def _layers(options: Options, width: int, count: int, *, relative: bool) -> list
     made = []
     for _ in range(count):
         attention = RelativeAttention(width, heads, bias=bias, shared=shared) if relative else Attention(width, heads, bias=bias)
-        convolution = ConvolutionModule(width, before, after, _norm(norm, width, options.where), bias=bias)
+        convolution = ConvolutionModule(width, *sides, _norm(norm, width, options.where), bias=bias)
         made.append(ConformerLayer(width, inner, attention, convolution, bias=bias))
     return made
 

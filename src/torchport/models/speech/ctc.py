@@ -73,28 +73,41 @@ class CtcModel(FeatureModel):
     def __init__(self, cfg: object = None, trainer: Any = None) -> None:
         super().__init__(cfg, trainer)
         self.decoder = CtcDecoder(self.cfg.get("decoder"))
+        self.export_config = {"cache_support": False, "first_chunk": False}
 
-    def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Recognises.
+    def forward(
+        self,
+        audio_signal: Tensor,
+        length: Tensor,
+        cache_last_channel: Tensor | None = None,
+        cache_last_time: Tensor | None = None,
+        cache_last_channel_len: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Recognises; a chunk where there are caches, as `ConformerEncoder` takes them.
 
         Args:
             audio_signal: Features, ``(batch, band, time)``; what stands in the padding has no effect.
             length: Frames of each row, int64 ``(batch,)``.
+            cache_last_channel: What attention saw before.
+            cache_last_time: What convolutions saw before.
+            cache_last_channel_len: How many frames of the first cache are filled.
 
         Returns:
-            Log-probabilities ``(batch, time, token)``, the blank last, and how many encoded frames each row has, int64 ``(batch,)``.
+            Log-probabilities ``(batch, time, token)``, the blank last, how many encoded frames each row has, int64 ``(batch,)``, and
+            the caches for the next chunk.
         """
-        encoded, lengths = self.encoder(audio_signal, length)
-        return self.decoder(encoded), lengths
+        caches = (cache_last_channel, cache_last_time, cache_last_channel_len) if self.encoder.streams else ()
+        encoded, lengths, *after = self.encoder(audio_signal, length, *caches)
+        return (self.decoder(encoded), lengths, *after)
 
     @property
     def output_types(self) -> dict[str, NeuralType]:
-        """Log-probabilities and lengths."""
-        return ctc_types()
+        """Log-probabilities and lengths, and caches where the encoder streams."""
+        return {**ctc_types(), **self.encoder.cache_types}
 
     def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
         """Feature settings, subsampling, vocabulary."""
-        stated = of_encoder(self.cfg, self.encoder.factor)
+        stated = of_encoder(self.cfg, self.encoder)
         stated["ports"] |= {"scores": "logprobs", "score_lengths": "encoded_lengths"}
         tokens = self.cfg["decoder"].get("vocabulary")
         return {"task": "ctc", "model_class": self.cfg["target"], **stated, **of_vocabulary(self.cfg, tokens, self.decoder.blank)}

@@ -87,7 +87,7 @@ class SpeakerModel(FeatureModel):
 
     def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
         """Feature settings and who the speakers are."""
-        stated = of_encoder(self.cfg, self.encoder.factor)
+        stated = of_encoder(self.cfg, self.encoder)
         return {"task": "speaker", "model_class": self.cfg["target"], **stated, **of_labels(self.cfg)}
 
 

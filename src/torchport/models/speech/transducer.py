@@ -157,10 +157,11 @@ class TransducerModel(FeatureModel):
         super().__init__(cfg, trainer)
         self.decoder = build_prediction(self.cfg.get("decoder"))
         self.joint = Joint(self.cfg.get("joint"))
+        self.export_config = {"cache_support": False, "first_chunk": False}
 
-    def forward(self, audio_signal: Tensor, length: Tensor) -> Any:
-        """Encodes; the search is `Step` by step."""
-        return self.encoder(audio_signal, length)
+    def forward(self, audio_signal: Tensor, length: Tensor, *caches: Tensor, **named: Tensor) -> Any:
+        """Encodes, as `ConformerEncoder` does; the search is `Step` by step."""
+        return self.encoder(audio_signal, length, *caches, **named)
 
     def list_export_subnets(self) -> list[str]:
         """A file each."""
@@ -181,7 +182,7 @@ class TransducerModel(FeatureModel):
             ports = {"encoded": "encoder_outputs", "tokens": "targets", "token_lengths": "target_length", "scores": "outputs"}
             stated |= {"task": "transducer_step", **of_sound(self.cfg), "ports": ports, "states": self._states()}
         else:
-            stated |= {"task": "transducer_encoder", **of_encoder(self.cfg, self.encoder.factor)}
+            stated |= {"task": "transducer_encoder", **of_encoder(self.cfg, self.encoder)}
             stated["ports"] |= {"encoded": "outputs", "encoded_lengths": "encoded_lengths"}
         start = self.decoder.blank if self.decoder.padded else None
         tokens = self.cfg["joint"].get("vocabulary")
@@ -189,7 +190,10 @@ class TransducerModel(FeatureModel):
 
     def _states(self) -> list[dict[str, Any]]:
         axis = 1 if self.decoder.tokens_axis is AxisKind.Time else 0
-        return [of_state(place, state, batch_axis=axis) for place, state in enumerate(self.decoder.first_states(1), start=1)]
+        return [
+            of_state(f"input_states_{place}", f"output_states_{place}", state, batch_axis=axis)
+            for place, state in enumerate(self.decoder.first_states(1), start=1)
+        ]
 
 
 class HybridModel(TransducerModel):
@@ -206,7 +210,7 @@ class HybridModel(TransducerModel):
         super().__init__(cfg, trainer)
         section = Options(self.cfg.get("aux_ctc"), "aux_ctc").raw("decoder")
         self.ctc_decoder = CtcDecoder(section, "aux_ctc.decoder")
-        self.export_config = {"decoder_type": "rnnt"}
+        self.export_config = {**self.export_config, "decoder_type": "rnnt"}
 
     @property
     def decodes_ctc(self) -> bool:
@@ -220,10 +224,10 @@ class HybridModel(TransducerModel):
             raise HookError("there is no such decoder", where="export_config.decoder_type", found=chosen, expected="rnnt or ctc")
         return bool(chosen == "ctc")
 
-    def forward(self, audio_signal: Tensor, length: Tensor) -> Any:
-        """Log-probabilities and lengths where CTC was chosen, else what the encoder gives."""
-        encoded, lengths = self.encoder(audio_signal, length)
-        return (self.ctc_decoder(encoded) if self.decodes_ctc else encoded), lengths
+    def forward(self, audio_signal: Tensor, length: Tensor, *caches: Tensor, **named: Tensor) -> Any:
+        """Log-probabilities, lengths and caches where CTC was chosen, else what the encoder gives."""
+        encoded, *others = self.encoder(audio_signal, length, *caches, **named)
+        return (self.ctc_decoder(encoded) if self.decodes_ctc else encoded, *others)
 
     def list_export_subnets(self) -> list[str]:
         """One file with CTC, else as any transducer's."""
@@ -232,13 +236,13 @@ class HybridModel(TransducerModel):
     @property
     def output_types(self) -> dict[str, NeuralType]:
         """Log-probabilities and lengths where CTC was chosen, else those of the encoder."""
-        return ctc_types() if self.decodes_ctc else self.encoder.output_types
+        return {**ctc_types(), **self.encoder.cache_types} if self.decodes_ctc else self.encoder.output_types
 
     def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
         """As of a CTC model where CTC was chosen, else as of any transducer."""
         if not self.decodes_ctc:
             return super().export_metadata(subnet)
-        stated = of_encoder(self.cfg, self.encoder.factor)
+        stated = of_encoder(self.cfg, self.encoder)
         stated["ports"] |= {"scores": "logprobs", "score_lengths": "encoded_lengths"}
         tokens = self.cfg["aux_ctc"]["decoder"].get("vocabulary")
         return {"task": "ctc", "model_class": self.cfg["target"], **stated, **of_vocabulary(self.cfg, tokens, self.ctc_decoder.blank)}
