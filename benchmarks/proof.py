@@ -1,6 +1,6 @@
 """What the proof finds: every planted fault of the zoo and its correct twin, through every strategy, with a judge of its own.
 
-    .venv/bin/python benchmarks/proof.py [--quick] [--seeds 20] [--only NAME] [--jobs 2] [--json FILE]
+    .venv/bin/python benchmarks/proof.py [--quick] [--seeds 20] [--only NAME] [--which faults] [--jobs 2] [--json FILE]
 
 A fault must be refused, or exported right: the judge asks the artifact at sizes and values that torchport was never told, against eager
 PyTorch, and shares no code with the proof. A twin must be proved by ``auto``, whatever its weights and example. The last columns are what
@@ -83,20 +83,20 @@ def work(name: str, part: str, seeds: range, quick: bool) -> tuple[str, list[Tri
     return name, trials, {}
 
 
-def parts(names: list[str], seeds: int, quick: bool) -> list[tuple[str, str, range, bool]]:
+def parts(names: list[str], seeds: int, quick: bool, which: str) -> list[tuple[str, str, range, bool]]:
     """What there is to do. TorchScript runs a process a proof, so its twins run over an eighth of the seeds; so do single strategies."""
-    todo: list[tuple[str, str, range, bool]] = [(name, "faulty", range(1), quick) for name in names]
-    for name in names:
+    todo: list[tuple[str, str, range, bool]] = [(name, "faulty", range(1), quick) for name in names if which != "twins"]
+    for name in names if which != "faults" else []:
         for format in FAULTS[name].formats if not quick else FAULTS[name].formats[:1]:
             mine = list(range(seeds if format == "onnx" else -(-seeds // 8)))
             todo.extend((name, format, range(start, min(start + 10, len(mine))), quick) for start in range(0, len(mine), 10))
     return todo
 
 
-def run(names: list[str], seeds: int, quick: bool, jobs: int, console: Console, file: Path | None) -> dict[str, Record]:
+def run(names: list[str], seeds: int, quick: bool, which: str, jobs: int, console: Console, file: Path | None) -> dict[str, Record]:
     """Everything, over ``jobs`` processes; what is known so far is always in ``file``."""
     records = {name: Record(name) for name in names}
-    todo = parts(names, seeds, quick)
+    todo = parts(names, seeds, quick, which)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=quiet) as pool:
         futures = {pool.submit(work, *one): one for one in todo}
@@ -172,6 +172,7 @@ def main() -> None:
         "--seeds", type=int, default=20, help="how often each twin is drawn anew (TorchScript and single strategies: fewer)"
     )
     parser.add_argument("--quick", action="store_true", help="ONNX only, without torch_export for itself, two seeds, nothing about others")
+    parser.add_argument("--which", choices=("faults", "twins", "both"), default="both", help="only the faults, or only their twins")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, help="write every trial to this file")
     arguments = parser.parse_args()
@@ -181,7 +182,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     console, start = Console(width=None if sys.stdout.isatty() else 220), time.perf_counter()
     seeds = min(arguments.seeds, 2) if arguments.quick else arguments.seeds
-    records = run(names, seeds, arguments.quick, arguments.jobs, console, arguments.json)
+    records = run(names, seeds, arguments.quick, arguments.which, arguments.jobs, console, arguments.json)
     console.print(table(records))
     found = totals(records)
     for key, value in found.items():
