@@ -178,6 +178,12 @@ class ExportableEncDecModel(Exportable):
 
 
 class CTCModel(NeuralModule, ExportableEncDecModel):
+    def list_export_subnets(self):
+        return ["self"]
+
+    def get_export_subnet(self, subnet=None):
+        return self if subnet == "self" else getattr(self, subnet)
+
     def __init__(self):
         super().__init__()
         self.encoder, self.decoder = Encoder(), Decoder()
@@ -254,6 +260,9 @@ class RNNTModel(NeuralModule, ExportableEncDecModel):
 
     def list_export_subnets(self):
         return ["encoder", "decoder_joint"]
+
+    def get_export_subnet(self, subnet=None):
+        return getattr(self, subnet)
 
     @property
     def decoder_joint(self):

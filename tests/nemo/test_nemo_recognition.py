@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import torchport
+from torchport.integrations.nemo import from_waveform
 from torchport.runtime import open_recognizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -85,3 +86,21 @@ def test_transcripts_equal_eager_decoding_token_by_token(tmp_path, name):
             spoken.append(have.tokens)
     assert len(spoken) == len(set(spoken)) == UTTERANCES
     assert sum(map(len, spoken)) > 10 * UTTERANCES
+
+
+@pytest.mark.parametrize("name", ["ctc-conformer", "ctc-quartznet", "rnnt-conformer"])
+def test_transcripts_come_from_the_waveform_too(tmp_path, name):
+    model = lively(zoo.build(name))
+    recognizer = open_recognizer(*torchport.export(from_waveform(model), tmp_path / "m.onnx").paths)
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        samples = torch.randint(8000, 16000, (5,), generator=generator)
+        wave = torch.randn(5, int(samples.max()), generator=generator)
+        with torch.no_grad():
+            signal, lengths = model.preprocessor(input_signal=wave, length=samples)
+        for want, have in zip(eager_tokens(model, signal, lengths), recognizer(wave.numpy(), samples.numpy()), strict=True):
+            if recognizer.frames_role == "encoded":
+                assert list(have.tokens) == [int(one) for one in want.y_sequence]
+            else:
+                assert have.text.replace(" '", "'") == want.text
+            assert len(have.tokens) > 3

@@ -53,7 +53,10 @@ class Recognizer(abc.ABC):
     def __init__(self, graph: OnnxGraph, first: OnnxGraph | None = None) -> None:
         self.graph, self.first = graph, first
         self.metadata = graph.metadata
-        self._features, self._frames = graph.port("features"), graph.port(self.frames_role)
+        self.takes = "waveform" if graph.optional_port("waveform") is not None else "features"
+        """What the graph takes: features, or the waveform itself."""
+        graph.port(self.takes)
+        graph.port(self.frames_role)
 
     @abc.abstractmethod
     def decoder(self, batch: int) -> Decoder:
@@ -68,8 +71,9 @@ class Recognizer(abc.ABC):
         """Recognises whole utterances.
 
         Args:
-            features: ``(batch, bins, frames)``, as the file's ``features`` say they are made.
-            lengths: Frames of each utterance; ``None``: all.
+            features: ``(batch, bins, frames)``, as the file's ``features`` say they are made; ``(batch, samples)`` where the graph begins
+                at the waveform.
+            lengths: Frames or samples of each utterance; ``None``: all.
 
         Raises:
             MetadataError: The file only takes features bit by bit: use `stream`.
@@ -77,7 +81,7 @@ class Recognizer(abc.ABC):
         """
         if "streaming" in self.metadata:
             raise MetadataError("the file takes features bit by bit", stage="load", where=self.graph.path.name, hint="use stream()")
-        array = as_features(features)
+        array = as_features(features, waveform=self.takes == "waveform")
         counts = as_lengths(lengths, array)
         decoder = self.decoder(len(array))
         decoder.advance(*self.run(self.graph, array, counts, {})[:2])
@@ -108,8 +112,8 @@ class Recognizer(abc.ABC):
             lengths: Of the features.
             states: By input.
         """
-        fed = {graph.port("features"): features, **states}
-        if (name := graph.optional_port("feature_lengths")) is not None:
+        fed = {graph.port(self.takes): features, **states}
+        if (name := graph.optional_port("waveform_lengths" if self.takes == "waveform" else "feature_lengths")) is not None:
             fed[name] = lengths
         answer = graph(fed)
         frames = answer[graph.port(self.frames_role)]
@@ -125,15 +129,16 @@ class Recognizer(abc.ABC):
         return [Hypothesis(tuple(tokens), tuple(frames), text_of(tokens, vocabulary)) for tokens, frames in decoder.found()]
 
 
-def as_features(features: npt.ArrayLike) -> npt.NDArray[Any]:
-    """The features as an array of three axes.
+def as_features(features: npt.ArrayLike, *, waveform: bool = False) -> npt.NDArray[Any]:
+    """The features, or the waveforms, as an array of as many axes as they have.
 
     Raises:
         PortValueError: They have another number.
     """
     array = np.asarray(features)
-    if array.ndim != 3:
-        raise PortValueError("features have three axes", stage="load", found=array.shape, expected="(batch, bins, frames)")
+    what, expected = ("waveforms", "(batch, samples)") if waveform else ("features", "(batch, bins, frames)")
+    if array.ndim != 2 + (not waveform):
+        raise PortValueError(f"{what} have {expected.count(',') + 1} axes", stage="load", found=array.shape, expected=expected)
     return array
 
 
@@ -143,14 +148,12 @@ def as_lengths(lengths: npt.ArrayLike | None, features: npt.NDArray[Any]) -> npt
     Raises:
         PortValueError: There is not one for each utterance, or one is beyond the features.
     """
+    most = features.shape[-1]
     if lengths is None:
-        return np.full(len(features), features.shape[2], np.int64)
+        return np.full(len(features), most, np.int64)
     array = np.asarray(lengths)
-    if array.shape != (len(features),) or array.dtype.kind not in "iu" or (array < 0).any() or (array > features.shape[2]).any():
+    if array.shape != (len(features),) or array.dtype.kind not in "iu" or (array < 0).any() or (array > most).any():
         raise PortValueError(
-            "lengths are one number for each utterance",
-            stage="load",
-            found=array,
-            expected=f"{len(features)} from 0 to {features.shape[2]}",
+            "lengths are one number for each utterance", stage="load", found=array, expected=f"{len(features)} from 0 to {most}"
         )
     return array.astype(np.int64)

@@ -8,11 +8,39 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torchport.integrations._base import Integration, inherits
 
 if TYPE_CHECKING:
+    import torch
+
     from torchport.integrations.nemo._graph import Graph
+    from torchport.integrations.nemo._waveform import FromWaveform
 
-__all__ = ["Nemo"]
+__all__ = ["Nemo", "from_waveform"]
 
-_NAMES = frozenset({"nemo.core.classes.module.NeuralModule", "nemo.core.classes.exportable.Exportable"})
+_FUSED = "torchport.integrations.nemo._waveform"
+_NAMES = frozenset(
+    {
+        "nemo.core.classes.module.NeuralModule",
+        "nemo.core.classes.exportable.Exportable",
+        f"{_FUSED}.FromWaveform",
+        f"{_FUSED}.Fused",
+    }
+)
+
+
+def from_waveform(model: torch.nn.Module) -> FromWaveform:
+    """A NeMo model to be exported from the waveform on: its mel front end and its encoder become one graph.
+
+    Args:
+        model: A model with a ``preprocessor``; it stays what it is.
+
+    Raises:
+        HookError: It has none.
+
+    Example:
+        >>> torchport.export(from_waveform(model), "ctc.onnx")  # doctest: +SKIP
+    """
+    from torchport.integrations.nemo._waveform import from_waveform as made
+
+    return made(model)
 
 
 class Nemo(Integration):
@@ -43,7 +71,14 @@ class Nemo(Integration):
         """Vocabulary, feature settings, states and whatever else a decoder needs."""
         from torchport.integrations.nemo._metadata import metadata_of
 
-        return metadata_of(module, part)
+        if not inherits(module, frozenset({f"{_FUSED}.FromWaveform"})):
+            return metadata_of(module, part)
+        fused = inherits(part, frozenset({f"{_FUSED}.Fused"}))
+        stated = metadata_of(module.model, (part.inner if fused else part))
+        if fused:
+            ports = {role: name for role, name in stated.get("ports", {}).items() if not role.startswith("feature")}
+            stated["ports"] = {"waveform": "input_signal", "waveform_lengths": "input_signal_length", **ports}
+        return stated
 
     def prepare(self, module: Any, *, swaps: bool) -> None:
         """Empties tables that masks are made of, so that the capture makes them of its own sizes; layers that are swapped need none."""

@@ -30,6 +30,7 @@ _STATELESS = frozenset({"nemo.collections.asr.modules.rnnt.StatelessTransducerDe
 _FASTPITCH = frozenset({"nemo.collections.tts.models.fastpitch.FastPitchModel"})
 _FRONT_END = frozenset({"nemo.collections.asr.modules.audio_preprocessing.AudioPreprocessor"})
 _SORTFORMER = frozenset({"nemo.collections.asr.models.sortformer_diar_models.SortformerEncLabelModel"})
+_FUSED = frozenset({"torchport.integrations.nemo._waveform.Fused"})
 _FRAMES = frozenset({"nemo.collections.asr.models.classification_models.EncDecFrameClassificationModel"})
 
 
@@ -43,6 +44,9 @@ def graph_of(module: Any) -> Graph:
         from torchport.integrations.nemo._transducer import decoder_joint
 
         return decoder_joint(module)
+    if inherits(module, _FUSED):
+        found: Graph = module.graph()
+        return found
     if inherits(module, _FASTPITCH):
         return _fastpitch(module)
     if inherits(module, _FRONT_END):
