@@ -6,7 +6,7 @@ A case is made from a configuration in which a few things are exchanged. What th
 
 from dataclasses import dataclass
 
-from onnx_files import files, with_weights_beside
+from onnx_files import files, scripts, with_weights_beside
 
 
 @dataclass(frozen=True)
@@ -502,6 +502,44 @@ ensemble("step without a configuration", "config/missing", "ensemble/batch-size"
 ensemble("steps that do not count the batch",
          first={"config.pbtxt": simple("[-1, 4, -1]", batch=0, head='backend: "onnxruntime"'),
                 "1/model.onnx": files()["sound"]})  # fmt: skip
+
+
+# -- TorchScript, which knows its arguments by name, and neither types nor shapes
+def script(
+    name, *finds, inputs=("first", "second"), outputs=("sum", "difference"), head='backend: "pytorch"', file="both", more="", **options
+):
+    ports = [
+        f'{kind} {{ name: "{one}" data_type: TYPE_FP32 dims: [4] }}\n'
+        for kind, names in (("input", inputs), ("output", outputs))
+        for one in names
+    ]
+    text = f"{head}\nmax_batch_size: 8\n{''.join(ports)}{more}"
+    case(name, *finds, models={"m": {"config.pbtxt": text, "1/model.pt": scripts()[file]}}, **options)
+
+
+script("script by its arguments")
+script("script by its arguments, in another order", inputs=("second", "first"), head='platform: "pytorch_libtorch"')
+script("script by index", inputs=("a__0", "b__1"), outputs=("c__0", "d__1"))
+script("script by order", "io/naming", inputs=("a", "b"))
+script("script with half an index", "io/naming", outputs=("c__0", "d"))
+script("script with an index too large", "io/naming", inputs=("a__0", "b__7"), live=False)
+script("script of too many inputs", "io/input-unknown", inputs=("first", "second", "third"))
+script("script of too few inputs", "io/input-missing", inputs=("first",), live=False)
+script("script of a dtype that torch does not take", "io/dtype-unsupported",
+       more='output { name: "more" data_type: TYPE_UINT32 dims: [4] }\n')  # fmt: skip
+script("script under another backend", "model/platform-mismatch", head='backend: "pytorch" platform: "onnxruntime_onnx"')
+script(
+    "script with a state",
+    inputs=("x__0",),
+    outputs=("y__0",),
+    file="keeping",
+    more=STATE.replace("s_next", "s_next__1").replace('"s"', '"s__1"'),
+)
+script("script with a state by name", "io/naming", inputs=("x",), outputs=("y",), file="keeping", more=STATE)
+case("broken script", "files/model-unreadable", config=simple("[4, -1]", head='backend: "pytorch"'), more={"1/model.pt": "no archive"},
+     without=("1/model.onnx",))  # fmt: skip
+case("script without ports", "config/incomplete", "config/batch-size-unstated", config='backend: "pytorch"',
+     more={"1/model.pt": scripts()["both"]}, without=("1/model.onnx",), live=False)  # fmt: skip
 
 # -- Other backends, of which files alone do not tell all
 case("python model", config=simple("[4, -1]", head='backend: "python"'), more={"1/model.py": "class TritonPythonModel: pass"}, live=False,

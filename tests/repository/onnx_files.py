@@ -1,9 +1,12 @@
-"""Small ONNX files that compute, for repositories to serve."""
+"""Small ONNX and TorchScript files that compute, for repositories to serve."""
 
 import functools
+import io
+import warnings
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper
 
 F32, F16, I64, BF16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64, TensorProto.BFLOAT16
@@ -91,3 +94,26 @@ def with_weights_beside():
     for key, value in (("location", "w.bin"), ("offset", "0"), ("length", "48")):
         weight.external_data.add(key=key, value=value)
     return model.SerializeToString()
+
+
+class Both(torch.nn.Module):
+    def forward(self, first, second):
+        return first + second, first - second
+
+
+class Keeping(torch.nn.Module):
+    def forward(self, x, s):
+        return x + s, x + s
+
+
+@functools.cache
+def scripts():
+    """TorchScript files by name, as bytes."""
+    made = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for name, module in (("both", Both()), ("keeping", Keeping())):
+            stream = io.BytesIO()
+            torch.jit.save(torch.jit.script(module), stream)
+            made[name] = stream.getvalue()
+    return made

@@ -218,7 +218,7 @@ def torch_model(root, scripted, *names, dtype="TYPE_FP32"):
 def test_names_of_torchscript_models(tmp_path, scripted, names, expected):
     rules, report = torch_model(tmp_path, scripted, *names)
     assert rules == expected
-    assert report.models == {"m": "undecided"}
+    assert report.models == {"m": "loads"}
 
 
 def test_types_that_torch_does_not_take(tmp_path, scripted):
@@ -232,7 +232,20 @@ def test_an_argument_that_nobody_gives(tmp_path, scripted):
     config = tmp_path / "m" / "config.pbtxt"
     config.write_text(config.read_text().replace('input { name: "third" data_type: TYPE_FP32 dims: [4] }', ""))
     [finding] = found(tmp_path)[1].findings
-    assert (finding.rule, finding.found) == ("io/input-missing", "third")
+    assert (finding.rule, finding.found) == ("io/input-missing", "first, second")
+
+
+class Keyed(torch.nn.Module):
+    def forward(self, inputs: dict[str, torch.Tensor]):
+        return inputs["a"] + inputs["b"]
+
+
+def test_a_script_that_takes_a_dict_does_not_tell_its_inputs(tmp_path):
+    path = tmp_path / "keyed.pt"
+    torch.jit.script(Keyed()).save(path)
+    rules, report = torch_model(tmp_path / "r", path.read_bytes(), "a", "b", "c", "y", "z")
+    assert rules == {"io/naming"}
+    assert report.models == {"m": "undecided"}
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04", b"no archive", b""])

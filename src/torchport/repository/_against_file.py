@@ -19,7 +19,7 @@ from torchport.repository._text import Path
 
 __all__ = ["check_against_file", "check_drift", "listed"]
 
-_INDEXED = re.compile(r".*?__\d+")
+_INDEXED = re.compile(r".*?__(\d{1,9})")
 _DEFAULT_BATCH = 4
 """What the server chooses, unless it was started with another ``default-max-batch-size``."""
 
@@ -51,7 +51,7 @@ def check_against_file(notes: Notes, model: Model, file: VersionFile, others: se
         others: Inputs that the server fills by itself: states, controls, batch inputs.
     """
     if model.backend == TORCH:
-        _check_torch(notes, model, file)
+        _check_torch(notes, model, file, others)
         return
     config = model.message
     listed_inputs = {port.name for port in config.input}
@@ -138,27 +138,43 @@ def _check_dims(notes: Notes, model: Model, kind: str, said: str, dims: tuple[in
         notes.say(f"io/{kind}-dims", model, f"{said} has another size", at=at, found=listed(dims), expected=listed(axes))
 
 
-def _check_torch(notes: Notes, model: Model, file: VersionFile) -> None:
+def _check_torch(notes: Notes, model: Model, file: VersionFile, others: set[str]) -> None:
+    """TorchScript knows its arguments by name and neither types nor shapes; returned values have no names at all."""
     config = model.message
     for kind, port, path in port_paths(model):
         if (stated := dtype_name(port, "data_type")) in _NOT_IN_TORCH:
             notes.say("io/dtype-unsupported", model, f"{kind} {port.name!r}", at=(*path, "data_type"), found=stated)
-    names = [port.name for port in config.input]
-    indexed = all(_INDEXED.fullmatch(name) for name in names)
-    if names and not indexed and not set(names) <= set(file.inputs) and len(names) > 1:
-        notes.say(
-            "io/naming",
-            model,
-            "the inputs go by their order",
-            at=("input", 0, "name"),
-            found=", ".join(names),
-            expected=", ".join(file.inputs) or "name__0, name__1 …",
-        )
-    elif not indexed and set(names) <= set(file.inputs) and (left := [name for name in file.inputs if name not in names]):
-        notes.say("io/input-missing", model, "arguments of forward are not listed", found=", ".join(left), effect="depends")
+    states = config.sequence_batching.state
+    names = [port.name for port in config.input] + sorted(others - {port.name for port in config.input})
+    known = ", ".join(file.inputs)
+    if file.inputs and len(names) > len(file.inputs):
+        said = f"forward takes {len(file.inputs)} arguments, not {len(names)}"
+        notes.say("io/input-unknown", model, said, at=("input", 0), found=", ".join(names), expected=known)
+    elif file.inputs and names and len(names) < len(file.inputs):
+        said = f"forward takes {len(file.inputs)} arguments, not {len(names)}"
+        notes.say("io/input-missing", model, said, at=("input", 0), found=", ".join(names), expected=known, effect="depends")
+    elif states or len(names) > 1 or not file.inputs:
+        by_name = bool(file.inputs) and set(names) <= set(file.inputs) and not states
+        _check_naming(notes, model, "input", names, needed=bool(states), known=by_name, expected=known)
     given = [port.name for port in config.output]
-    if 0 < sum(_INDEXED.fullmatch(name) is not None for name in given) < len(given):  # without any index, order is what is meant
-        notes.say("io/naming", model, "the outputs go by their order", at=("output", 0, "name"), found=", ".join(given))
+    given += [state.output_name for state in states if state.output_name not in given]
+    # Without any index, the order of the outputs is what is meant.
+    _check_naming(notes, model, "output", given, needed=bool(states), known=not any(map(_INDEXED.fullmatch, given)), expected="")
+
+
+def _check_naming(notes: Notes, model: Model, kind: str, names: Sequence[str], *, needed: bool, known: bool, expected: str) -> None:
+    matches = [match for name in names if (match := _INDEXED.fullmatch(name)) is not None]
+    found, expected = ", ".join(names), expected or f"{kind}__0, {kind}__1 …"
+    if len(matches) == len(names):
+        if sorted(int(match[1]) for match in matches) != list(range(len(names))):
+            notes.say(
+                "io/naming", model, f"the {kind}s do not count from 0 on", at=(kind, 0), found=found, expected=expected, effect="wrong"
+            )
+    elif needed:
+        said = f"with states, every {kind} has to count"
+        notes.say("io/naming", model, said, at=(kind, 0), found=found, expected=f"{kind}__0, {kind}__1 …", effect="refused")
+    elif not known:
+        notes.say("io/naming", model, f"the {kind}s go by their order", at=(kind, 0), found=found, expected=expected)
 
 
 def check_drift(notes: Notes, model: Model, files: dict[int, VersionFile]) -> None:

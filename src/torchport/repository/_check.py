@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path as FilePath
 
 from torchport.errors import UnknownNameError, UnusablePathError
 from torchport.repository._against_file import check_against_file, check_drift, complete_batch
-from torchport.repository._backend import ENSEMBLE, ONNX, check_backend
+from torchport.repository._backend import ENSEMBLE, ONNX, TORCH, check_backend
 from torchport.repository._ensemble import check_ensemble, check_steps, ensemble_order
 from torchport.repository._files import VersionFile, read_versions
 from torchport.repository._folder import Model, Notes, open_models
@@ -57,7 +57,7 @@ def check_repository(directory: str | FilePath, *, auto_complete: bool = True, i
     found = sorted(notes.findings, key=lambda one: (one.model, one.file, one.line, one.column))
     kept = [finding for finding in found if finding.rule not in ignore]
     return Report(
-        {name: _verdict(notes, model) for name, model in models.items()},
+        {name: _verdict(notes, model, files[name]) for name, model in models.items()},
         kept,
         [finding for finding in found if finding.rule in ignore],
     )
@@ -102,8 +102,11 @@ def _check_model(notes: Notes, model: Model) -> dict[int, VersionFile]:
     return files
 
 
-def _verdict(notes: Notes, model: Model) -> Verdict:
+def _verdict(notes: Notes, model: Model, files: Mapping[int, VersionFile]) -> Verdict:
     if model.name in notes.refused:
         return "refused"
-    hangs = any(finding.model == model.name and finding.effect == "depends" for finding in notes.findings)
-    return "undecided" if hangs or model.backend not in (ONNX, ENSEMBLE) else "loads"
+    if any(finding.model == model.name and finding.effect == "depends" for finding in notes.findings):
+        return "undecided"
+    if model.backend == TORCH:  # where the arguments are known: nobody looks at more before a request comes
+        return "loads" if all(version in files and files[version].inputs for version in model.served) else "undecided"
+    return "loads" if model.backend in (ONNX, ENSEMBLE) else "undecided"

@@ -118,8 +118,10 @@ def _read_torchscript(path: FilePath) -> VersionFile:
     start = re.search(rf"^class {re.escape(name)}\(Module\):$", text, re.MULTILINE)
     body = text[start.end() :].partition("\nclass ")[0] if start else ""
     found = _ARGUMENTS.search(body)
-    arguments = re.findall(r"(\w+): ", found[1]) if found else []
-    return VersionFile(path, dict.fromkeys(arguments), {}, {})
+    arguments = re.findall(r"(\w+): (\w+)", found[1]) if found else []
+    if any(kind == "Dict" for _, kind in arguments):
+        arguments = []  # the inputs are its keys, which nobody sees
+    return VersionFile(path, dict.fromkeys(name for name, _ in arguments), {}, {})
 
 
 def _record(file: zipfile.ZipFile, name: str) -> bytes:
