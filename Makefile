@@ -10,7 +10,7 @@ NEMO_STAMP := $(NEMO)/.installed
 TRITON := .venv-triton
 TRITON_STAMP := $(TRITON)/.installed
 
-.PHONY: demo test test-nemo test-triton lint types check bench lock clean
+.PHONY: demo test test-nemo test-triton bench-triton lint types check bench lock clean
 
 $(STAMP): requirements.lock requirements-no-deps.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -49,6 +49,9 @@ $(TRITON_STAMP): pyproject.toml
 
 test-triton: $(TRITON_STAMP)
 	OMP_NUM_THREADS=1 PYTHONPATH=src $(TRITON)/bin/python -m pytest tests/triton_server
+
+bench-triton: $(TRITON_STAMP)
+	PYTHONPATH=src $(TRITON)/bin/python benchmarks/serving.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

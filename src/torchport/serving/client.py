@@ -19,7 +19,7 @@ import numpy as np
 from torchport.errors import OptionError, ServeError
 from torchport.ports.dtypes import known_dtype
 
-__all__ = ["HEADER", "Client", "Served", "request_body"]
+__all__ = ["HEADER", "Client", "Served", "read_answer", "request_body"]
 
 HEADER = "Inference-Header-Content-Length"
 _SECONDS = 300.0
@@ -139,7 +139,7 @@ class Client:
         words, blobs = request_body(inputs, parameters or {}, binary=True, outputs=outputs)
         place = f"/v2/models/{urllib.parse.quote(model)}" + (f"/versions/{version}" if version else "") + "/infer"
         body, length = self._call(place, words + blobs, {HEADER: str(len(words)), "Content-Type": "application/octet-stream"})
-        return _answers(body, length)
+        return read_answer(body, length)
 
     def _call(self, place: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[bytes, int | None]:
         request = urllib.request.Request(f"{self.url}{place}", data=body, headers=dict(headers or {}))
@@ -210,7 +210,12 @@ def _to_bytes(array: Any) -> bytes:
     return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
 
 
-def _answers(body: bytes, length: int | None) -> dict[str, Any]:
+def read_answer(body: bytes, length: int | None) -> dict[str, Any]:
+    """The arrays of an answer, by output name; ``length`` is what `HEADER` says of its words, if it says anything.
+
+    Raises:
+        ServeError: An array has an unknown dtype, or other bytes than its shape asks for.
+    """
     header = json.loads(body[:length])
     place = length or 0
     answers = {}
