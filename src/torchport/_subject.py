@@ -172,11 +172,13 @@ def _whole(module: torch.nn.Module, forward: Callable[..., Any]) -> Callable[...
         return forward
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(forward).bind(*args, **kwargs)  # a hook reads its inputs by place, as callers give them
+        with contextlib.suppress(ValueError):  # what is written in C has no signature
+            bound = inspect.signature(forward).bind(*args, **kwargs)  # a hook reads its inputs by place, as callers give them
+            args, kwargs = bound.args, bound.kwargs
         before = vars(module).get("forward")
         vars(module)["forward"] = forward
         try:
-            return module(*bound.args, **bound.kwargs)
+            return module(*args, **kwargs)
         finally:
             if before is None:
                 del vars(module)["forward"]

@@ -402,12 +402,18 @@ def _attempt(
 
 
 def _decided_by_size(captured: Captured, reference: Reference) -> Iterator[str]:
-    """Branches that were taken by a size, at all sizes that were tried: at others, the model may take the other one."""
+    """What the file holds as it was at the traced sizes, and nothing that was tried shows wrong: branches, and numbers made of sizes."""
     for one in captured.evidence:
         file, line = one.file or "", one.line or 0
-        tried = (file, line) in reference.lines_both_ways
-        if "Python boolean" in one.message and file and line and not tried and not is_only_a_check(file, line):
-            yield f"weak: only the branch of the traced size is in the file ({Path(file).name}:{line}): {one.message}"
+        if one.decisive or not file or not line or is_only_a_check(file, line):
+            continue
+        where = f"({Path(file).name}:{line})"
+        if "Python boolean" in one.message:
+            if (file, line) not in reference.lines_both_ways:
+                yield f"weak: only the branch of the traced size is in the file {where}: {one.message}"
+        elif one.message.startswith("a tensor becomes"):
+            said = "and made no difference at the sizes that were tried"
+            yield f"weak: a number of the traced size is in the file {where}, {said}: {one.message}"
 
 
 def _order(options: ExportOptions, format: Format) -> tuple[str, ...]:

@@ -307,3 +307,17 @@ def test_what_a_fast_path_of_torch_answers_otherwise_is_told(tmp_path, nested):
     torch.testing.assert_close(torch.tensor(answer), model(x, hidden).detach(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(torch.tensor(answer)[~hidden], fast[~hidden], rtol=1e-5, atol=1e-5)
     assert bool((fast[hidden] == 0).all()) == nested
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_a_forward_that_is_written_in_c_is_exported(tmp_path, hooked):
+    class Written(nn.Module):
+        forward = staticmethod(nn.functional.gelu)
+
+    model = Written()
+    if hooked:
+        model.register_forward_hook(lambda module, inputs, answer: answer * 2)
+    x = torch.randn(3, 4)
+    result = torchport.export(model, tmp_path / "m.onnx", input_example=x, dynamic_axes={"input_0": {0: "batch"}})
+    with torchport.load(result.path) as loaded:
+        torch.testing.assert_close(torch.tensor(loaded({"input_0": x})["output"]), model(x))

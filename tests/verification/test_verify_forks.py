@@ -90,6 +90,9 @@ UNSEEN = {
     "a common divisor": lambda x: 3.0 if math.gcd(x.shape[1], 1024) == 1024 else 2.0,
     "a place in a list": lambda x: 3.0 if bisect.bisect([100, 700, 5000], x.shape[1]) > 1 else 2.0,
     "one way in a comprehension": lambda x: sum([3.0 for _ in (1,) if math.log2(x.shape[1]) > 9.5], 2.0),
+    "a whole number above": lambda x: 2.0 * math.ceil(x.shape[1] / 700),
+    "a real number": lambda x: 2.0 * torch.tensor(float(x.shape[1])).clamp(min=700.0) / x.shape[1],
+    "a number past which it grows": lambda x: 1.0 + max(1, int(x.shape[1]) - 900),
     "one way of two in a condition": lambda x: 3.0 if x.dim() == 3 and math.isqrt(x.shape[1]) > 25 else 2.0,
 }
 
@@ -112,6 +115,49 @@ def test_what_no_comparison_of_a_size_shows_is_tried_all_the_same(tmp_path, name
     assert not list(tmp_path.iterdir())
 
 
+class Limit:
+    """Settings of an object."""
+
+    def __init__(self):
+        self.time = 900
+
+
+class Holes(dict):
+    """Settings that raise where they hold nothing."""
+
+    def get(self, name, default=None):
+        if name not in self:
+            raise LookupError(name)
+        return self[name]
+
+
+class Configured(nn.Module):
+    """Doubles its input, past a limit in its settings triples it."""
+
+    def __init__(self, settings, read):
+        super().__init__()
+        self.settings = settings
+        self.read = read
+
+    def forward(self, x):
+        return x * (2 + self.read(self, int(x.shape[1])))
+
+
+SETTINGS = {
+    "a mapping": ({"time": 900}, lambda self, size: size > self.settings["time"]),
+    "a mapping in a mapping": (Holes(limits={"time": 900}), lambda self, size: size > self.settings["limits"]["time"]),
+    "an object": (Limit(), lambda self, size: size > self.settings.time),
+    "an object in a mapping": ({"limits": Limit()}, lambda self, size: size > self.settings["limits"].time),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_limit_in_the_settings_is_tried(tmp_path, name):
+    model = Configured(*SETTINGS[name])
+    with pytest.raises(ProofError):
+        torchport.export(model, tmp_path / "m.onnx", input_example=torch.randn(3, 17, 4), input_types=X, strategy="trace")
+
+
 def test_a_branch_that_turned_is_the_cause(tmp_path):
     class Long(nn.Module):
         def forward(self, x):
@@ -129,6 +175,15 @@ def test_a_branch_that_may_hang_on_a_size_and_never_turned_is_told(tmp_path):
     model = Scaled(lambda x: 3.0 if math.log2(x.shape[1]) > 30.5 else 2.0)
     result = torchport.export(model, tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X, strategy="trace")
     assert [note for note in result.proof.notes if note.startswith("weak: test_verify_forks.py:") and "may be a size" in note]
+
+
+def test_a_number_made_of_a_size_that_made_no_difference_is_told(tmp_path):
+    model = Scaled(lambda x: 2.0 + int(math.log2(x.shape[1]) / 30))
+    result = torchport.export(model, tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X, strategy="trace")
+    (note,) = [one for one in result.notes if one.startswith("weak:")]
+    assert "test_verify_forks.py:" in note
+    assert "a Python float, which depends on sizes of the inputs" in note
+    assert "made no difference at the sizes that were tried" in note
 
 
 @pytest.mark.filterwarnings("error")

@@ -40,7 +40,7 @@ def signature_from_annotations(forward: Callable[..., Any]) -> tuple[dict[str, P
     """
     hints = _hints(forward)
     inputs: dict[str, Port] = {}
-    for name in inspect.signature(forward).parameters:
+    for name in inspect.signature(forward).parameters if hints else ():  # what is written in C has neither
         if name in hints:
             _collect(name, hints[name], inputs)
     outputs: dict[str, Port] = {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import dis
+import inspect
 import linecache
+import math
 import sys
 import sysconfig
 from collections import defaultdict
@@ -34,6 +36,9 @@ _LARGEST = 2**20
 
 _MANY = 64
 """A table with more keys than this is data."""
+
+_NESTED = 2
+"""So deep in settings that a module holds numbers are looked for."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Branches:
                     del function.jumps[at]
 
     def numbers_near(self, places: Iterable[tuple[str, int]]) -> list[int]:
-        """The whole numbers that a model's functions hold, or read from their module and object.
+        """The whole numbers that a model's functions hold, or read from their module, their object and its settings.
 
         Those of the functions around some lines come first, then others of the same files.
         """
@@ -222,15 +227,35 @@ def _last_line(code: CodeType) -> int:
 
 
 def _numbers(code: CodeType, frame: FrameType) -> frozenset[int]:
-    """The whole numbers in a function's code, and in what it reads by name from its module and its object."""
+    """The numbers in a function's code, and in what it reads by name from its module, its object and the settings that this holds."""
     owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
-    attributes = getattr(owner, "__dict__", {}) if isinstance(owner, torch.nn.Module) else {}
+    attributes = vars(owner) if isinstance(owner, torch.nn.Module) else {}
     read = [space[name] for name in code.co_names for space in (frame.f_globals, attributes) if name in space]
+    names = (*code.co_names, *(one for one in code.co_consts if isinstance(one, str)))
+    spaces = read
+    for _ in range(_NESTED):  # self.settings.encoder.limit, self.settings["limit"]
+        spaces = [found for one in spaces for name in names if (found := _entry(one, name)) is not None]
+        read = [*read, *spaces]
     return frozenset(one for value in (*code.co_consts, *read) for one in _whole(value) if 1 < one <= _LARGEST)
 
 
+def _entry(space: Any, name: str) -> Any:
+    """What an object or a mapping holds under a name; ``None`` where it holds nothing, or says so in its own way."""
+    if inspect.ismodule(space) or isinstance(space, type):
+        return None
+    try:
+        return space.get(name) if isinstance(space, Mapping) else vars(space).get(name)
+    except Exception:  # noqa: BLE001 - objects without attributes; settings with holes, which raise what they like
+        return None
+
+
 def _whole(value: Any) -> Iterable[int]:
-    if type(value) is int:
-        yield value
-    elif isinstance(value, (tuple, list, set, frozenset, Mapping, range)) and len(value) <= _MANY:
-        yield from (one for one in value if type(one) is int)
+    """The whole numbers that a value is or holds; a real number stands for the whole one below it."""
+    if isinstance(value, (tuple, list, set, frozenset, Mapping, range)):
+        yield from (int(one) for one in value if _is_number(one)) if len(value) <= _MANY else ()
+    elif _is_number(value):
+        yield int(value)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and math.isfinite(value))

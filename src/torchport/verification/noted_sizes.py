@@ -27,6 +27,9 @@ _READ = (torch.Tensor.shape, torch.Tensor.nbytes)
 _LOSING = frozenset({"__len__", "unbind", "__iter__", "tolist"})
 """Methods that make plain numbers, or lists, of a size."""
 
+_STEPS = frozenset({"__round__", "__floor__", "__ceil__", "__trunc__"})
+"""What makes a step function of a real number: nothing is compared, and still the answer turns at some sizes."""
+
 _HERE = str(Path(__file__).parent)
 """Calls above this room are the same for no two runs."""
 
@@ -150,6 +153,8 @@ def _arithmetic(name: str) -> Callable[..., Any]:
         plain = getattr(kind, name)(self, *others)
         if plain is NotImplemented and others and type(others[0]) in (float, _Real):
             plain = getattr(float, name)(float(_plain(self)), float(_plain(others[0])))
+        if name in _STEPS and kind is float and not sys._getframe(1).f_code.co_filename.startswith(_TORCH):
+            _lose(self._log, float(_plain(self)), sys._getframe(1))
         noted = [self, *(one for one in others if isinstance(one, _Noted))]
         factors, divisors = _united("_factors", noted), _united("_divisors", noted)
         taken = _taken_by(name, others)

@@ -47,11 +47,15 @@ def settle_far(asker: Asker, settled: Settled) -> None:
 
 
 def _named(asker: Asker, settled: Settled) -> Iterator[tuple[str, int]]:
-    """Sizes that are numbers of the code around: each itself, the next one, and sums of two (a remainder and what it is taken by)."""
+    """Sizes that are numbers of the code around, or near them.
+
+    Each itself, the next one, one farther on (at the very turn both ways may agree), and sums of two (a remainder and what it is taken by).
+    """
     numbers = asker.branches.numbers_near(asker.places_unseen())
     sums = [one + other for one in numbers for other in numbers if one < other]
     tried = {(name, case.sizes[name]) for case in settled.cases for name in settled.traced}
-    for size in dict.fromkeys((*numbers, *(one + 1 for one in numbers), *(sums if len(sums) < _NAMED else ()))):
+    past = [*(one + 1 for one in numbers), *(one + 2 + one // 8 for one in numbers)]
+    for size in dict.fromkeys((*numbers, *past, *(sums if len(sums) < _NAMED else ()))):
         for name in settled.traced:
             if (name, size) not in tried:
                 yield name, size
