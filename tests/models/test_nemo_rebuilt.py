@@ -14,6 +14,7 @@ import torchport
 from torchport.errors import ArchiveError, HookError, UnsupportedOptionError
 from torchport.models import ModelPT
 from torchport.models.archive import write_archive
+from torchport.runtime import open_recognizer
 
 BLOCK = {"filters": 8, "repeat": 1, "kernel": [3], "stride": [1], "dilation": [1], "residual": False}
 
@@ -278,6 +279,22 @@ def test_a_vocoder_whose_weights_are_multiplied_out_is_the_same(tmp_path):
     path = write_archive(tmp_path / "m.nemo", golden.config("tts-hifigan"), model.state_dict(), {})
     call = next(calls("tts-hifigan"))
     assert torch.equal(answer(ModelPT.restore_from(path).eval(), call)["audio"], answer(model, call)["audio"])
+
+
+def test_a_stream_over_the_rebuilt_files_hears_what_the_whole_model_does(tmp_path):
+    model = golden.restored(tmp_path, "ctc-streaming")
+    features = torch.randn(1, 16, 85, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        logprobs, _ = model(features, torch.tensor([85]))
+    best = logprobs[0, :20].argmax(dim=1).tolist()
+    expected = [token for place, token in enumerate(best) if token != 10 and (place == 0 or token != best[place - 1])]
+    for file, first in (("first.onnx", True), ("m.onnx", False)):
+        model.set_export_config({"cache_support": True, "first_chunk": first})
+        torchport.export(model, tmp_path / file, verify=False)
+    stream = open_recognizer(tmp_path / "first.onnx", tmp_path / "m.onnx").stream(batch=1)
+    heard = stream.feed(features.numpy())[0].tokens
+    assert len(expected) > 3
+    assert list(heard)[: len(expected)] == expected
 
 
 def test_an_exported_file_says_what_its_user_has_to_know(tmp_path):

@@ -8,9 +8,12 @@ import torch
 from nemo_rebuilt import calls
 from nemo_seeded import seeded_features
 from nemo_variants import BANDS, LETTERS, VARIANTS, conformer, ctc, ctc_decoder
+from test_nemo_recognition import eager_tokens, features, lively
 
+import torchport
 from torchport.integrations.nemo._metadata import metadata_of
 from torchport.models import ModelPT
+from torchport.runtime import open_recognizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -113,3 +116,16 @@ def test_the_padding_of_a_voice_is_the_tokenizers(tmp_path):
     inputs = {"text": torch.randint(0, theirs.padding_idx, (2, 9)), "pitch": torch.zeros(2, 9), "pace": torch.ones(2, 9)}
     inputs["text"][1, 6:] = theirs.padding_idx
     assert difference(model, rebuilt, "self", inputs) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["tdt-fastconformer", "rnnt-stateless"])
+def test_transcripts_of_rebuilt_files_are_those_of_nemos_eager_model(tmp_path, name):
+    model = lively(zoo.build(name))
+    rebuilt = rebuilt_from(model, tmp_path)
+    recognizer = open_recognizer(*torchport.export(rebuilt, tmp_path / "m.onnx").paths)
+    spoken = 0
+    for signal, lengths in features():
+        for want, have in zip(eager_tokens(model, signal, lengths), recognizer(signal.numpy(), lengths.numpy()), strict=True):
+            assert list(have.tokens) == [int(one) for one in want.y_sequence]
+            spoken += len(have.tokens)
+    assert spoken > 500
