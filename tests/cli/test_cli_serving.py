@@ -194,7 +194,7 @@ def test_serving_says_what_answers_and_how_to_ask_it(serve, repository):
         "an ensemble of other models",
         "out of order",
         "curl -s http://127.0.0.1:",
-        'ask("echo", {"x": np.zeros((1, 3), np.float32)})',
+        'ask("joined", {"x": np.zeros((3,), np.float32)})',
         "Ctrl-C stops it",
         "stopped",
     ):

@@ -111,6 +111,16 @@ def test_what_does_not_start_says_why_and_leaves_nothing(environment, tmp_path):
         TritonServer(repository, environment=environment, ports=Ports(http=70000)).start()
 
 
+def test_backends_that_cannot_be_copied_are_told(environment, tmp_path):
+    (environment.wheel / "tritonserver" / "python_backend_stubs" / "3.11" / "triton_python_backend_stub").unlink()
+    server = TritonServer(tmp_path / "repository", environment=environment)
+    with pytest.raises(ServeError, match="backends cannot be put together"):
+        server.start()
+    assert server.log == ""
+    with pytest.raises(ServeError, match="does not run"):
+        _ = server.folder
+
+
 def test_a_server_that_ends_by_itself_is_told(environment, tmp_path):
     server = TritonServer(tmp_path / "repository", environment=environment, options=["--short"])
     server.start()

@@ -156,6 +156,16 @@ def test_the_server_keeps_the_state_of_each_sequence(tmp_path, serve, suffix, na
             found.append(server.client.infer(model, {called["chunk"]: chunk}, parameters=parameters)[called["scores"]])
         return np.concatenate(found, 2)
 
+    def stream_by_grpc(model, number):
+        found = []
+        with grpc.InferenceServerClient(server.grpc_address) as remote:
+            for place in range(3):
+                chunk = grpc.InferInput(called["chunk"], [1, 3, 8], "FP32")
+                chunk.set_data_from_numpy(np.ascontiguousarray(whole[number][:, :, 8 * place : 8 * place + 8]))
+                sequence = {"sequence_id": 200 + number, "sequence_start": place == 0, "sequence_end": place == 2}
+                found.append(remote.infer(model, [chunk], **sequence).as_numpy(called["scores"]))
+        return np.concatenate(found, 2)
+
     zeros = torch.zeros(1, 3), torch.zeros(1, 3, 1)
     for model in ("alone", "together"):
         for _ in range(2):  # a second time: what the first left is gone
@@ -164,6 +174,8 @@ def test_the_server_keeps_the_state_of_each_sequence(tmp_path, serve, suffix, na
             for number, answer in enumerate(answers):
                 expected, *_ = Streaming()(torch.from_numpy(whole[number]), *zeros)
                 np.testing.assert_allclose(answer, expected, atol=TOLERANCE)
+        expected, *_ = Streaming()(torch.from_numpy(whole[0]), *zeros)
+        np.testing.assert_allclose(stream_by_grpc(model, 0), expected, atol=TOLERANCE)
 
 
 def test_what_torchport_writes_loads_in_every_variety(tmp_path, serve):

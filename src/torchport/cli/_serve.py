@@ -68,9 +68,12 @@ def _tell(shown: Output, server: TritonServer, environment: ServerEnvironment) -
             found="no models" if first is None else f"{first.name}: {first.reason}",
             hint="torchport check-repository says what is wrong",
         )
-    rows, documents = [], list[dict[str, Any]]()
+    rows, documents, asked = [], list[dict[str, Any]](), ready[0].name
     for one in models:
-        backend = _backend(client.config(one.name)) if one.ready else ""
+        config = client.config(one.name) if one.ready else {}
+        backend = _backend(config) if one.ready else ""
+        if config.get("platform") == "ensemble":
+            asked = one.name  # what its clients are meant to ask
         rows.append((one.name, one.version, one.state.lower(), backend or one.reason))
         documents.append({"name": one.name, "version": one.version, "state": one.state, "reason": one.reason, "backend": backend})
     versions = environment.versions
@@ -81,9 +84,9 @@ def _tell(shown: Output, server: TritonServer, environment: ServerEnvironment) -
         where,
         table("Models", ("model", "version", "state", "backend"), rows),
         "[bold]from a shell[/]",
-        Verbatim(curl_call(client, ready[0].name, server.repository, server.folder)),
+        Verbatim(curl_call(client, asked, server.repository, server.folder)),
         "[bold]from Python[/]",
-        Verbatim(python_call(client, ready[0].name, server.repository)),
+        Verbatim(python_call(client, asked, server.repository)),
         f"golden cases of all models: torchport request {escape(str(server.repository))} --url {client.url}",
         "Ctrl-C stops it",
     )

@@ -101,7 +101,8 @@ class TritonServer:
         """What the server has logged; after it was stopped: all of it."""
         if self._folder is None:
             return self._last_log
-        return (Path(self._folder.name) / "log").read_text(encoding="utf-8", errors="replace")
+        path = Path(self._folder.name) / "log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     @property
     def folder(self) -> Path:
@@ -135,7 +136,10 @@ class TritonServer:
         try:
             backends = Path(self._folder.name) / "backends"
             backends.mkdir()
-            environment.make_backends(backends)
+            try:
+                environment.make_backends(backends)
+            except OSError as error:
+                raise ServeError("the server's backends cannot be put together", where=str(backends), found=str(error)) from error
             with (Path(self._folder.name) / "log").open("wb") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, Path(__file__).with_name("_launch.py"), str(os.getpid()), *self._command(environment, backends)],
