@@ -14,12 +14,20 @@ from torchport.ports import Port, Signature
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MADE_FROM_TYPES", "failed_run", "resolved"]
+__all__ = ["MADE_FOR_A_FILE", "MADE_FROM_TYPES", "failed_run", "resolved"]
 
 MADE_FROM_TYPES = "an example made from input_types"
 """What an example that nobody gave is called."""
 
+MADE_FOR_A_FILE = "an example made from the ports of the file, or from input_types"
+"""The same, where a file is held against a model."""
+
 _MAX = 600
+
+_BUGS = (AttributeError, NameError, ImportError, NotImplementedError)
+"""What no other input mends."""
+
+_OWN = "this is an error of the model's own code: call the model yourself to see it"
 
 
 def failed_run(
@@ -42,7 +50,7 @@ def failed_run(
         where=", at ".join(place for place in places if place) or None,
         found="; ".join(_given(name, tensor, declared.get(name)) for name, tensor in tensors.items()),
         expected="an example that the model answers",
-        hint=_hint(text, tensors, declared, origin),
+        hint=_OWN if isinstance(error, _BUGS) else _hint(text, tensors, declared, origin),
     )
 
 
@@ -74,6 +82,8 @@ def _hint(text: str, tensors: Mapping[str, torch.Tensor], declared: Mapping[str,
         given = [f"{name} is {str(tensor.dtype).removeprefix('torch.')}" for name, tensor in tensors.items() if name in declared]
         suspects = [f"the model takes another dtype, and {', '.join(given)}"] if given else []
     said = f"{suspects[0]}; " if len(suspects) == 1 else ""
+    if origin == MADE_FOR_A_FILE:
+        return f"{said}hold the file against the model that it was made from, or pass an input_example that this one answers"
     if origin == MADE_FROM_TYPES:
         return f"{said}declare what the model takes, or pass an input_example that it answers"
     return f"{said}call the model with this example yourself"

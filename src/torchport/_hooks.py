@@ -148,6 +148,13 @@ def read_hooks(module: torch.nn.Module, *, input_types: Mapping[str, Any] | None
     example = _example(module if own_example else inputs)
     forward_name = "forward_for_export" if getattr(module, "forward_for_export", None) is not None else "forward"
     forward = getattr(module, forward_name)
+    if getattr(forward, "__name__", "") == "_forward_unimplemented":  # what torch.nn.Module itself has
+        raise HookError(
+            f"{type(module).__name__} has no forward",
+            where=f"{type(module).__module__}.{type(module).__qualname__}",
+            expected="a method forward, or forward_for_export",
+            hint="a model of several parts names them in list_export_subnets",
+        )
     if not callable(forward):
         raise _wrong(module, "forward_for_export", forward, "a method")
     dynamic_axes = call_hook(module, "dynamic_shapes_for_export")

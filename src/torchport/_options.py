@@ -104,6 +104,10 @@ def _check_kinds(options: ExportOptions) -> None:
     tolerance: Any = options.check_tolerance
     if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) or not float(tolerance) > 0:
         raise OptionError("check_tolerance is a relative tolerance", where="check_tolerance", found=tolerance, expected="a number above 0")
+    for one in fields(options):
+        value = getattr(options, one.name)
+        if isinstance(one.default, bool) and isinstance(value, str):  # "no" would be taken for yes
+            raise OptionError(f"{one.name} is a switch", where=one.name, found=repr(value), expected="True or False")
     strategy: Any = options.strategy
     if not isinstance(strategy, str):
         raise OptionError("strategy is the name of one", where="strategy", found=strategy, expected="'auto', or a strategy's name")
@@ -111,7 +115,7 @@ def _check_kinds(options: ExportOptions) -> None:
         raise OptionError(
             "check_trace is a switch or a list of examples",
             where="check_trace",
-            found=options.check_trace,
+            found=type(options.check_trace).__qualname__,
             expected="True, False or [example, …]",
         )
     for name in ("debug_map", "reproduction"):
@@ -129,6 +133,23 @@ def _check_kinds(options: ExportOptions) -> None:
             found=options.dynamic_axes,
             expected="{name: {axis: symbol}} or {name: [axis]}",
         )
+    for name, one in (axes or {}).items():
+        for axis, symbol in one.items() if isinstance(one, Mapping) else ():
+            if isinstance(axis, str) and isinstance(symbol, str):
+                raise OptionError(
+                    "an axis of dynamic_axes goes by its number",
+                    where=f"dynamic_axes[{name!r}]",
+                    found=repr(dict(one)),
+                    expected=f"{{{int(axis) if axis.lstrip('-').isdigit() else 0}: {symbol!r}}}",
+                )
+            if isinstance(axis, int) and isinstance(symbol, int):
+                raise OptionError(
+                    "the symbol of a dynamic axis is a name",
+                    where=f"dynamic_axes[{name!r}][{axis}]",
+                    found=repr(symbol),
+                    expected="a text, like 'batch'",
+                    hint="an axis of a fixed size is left out",
+                )
 
 
 def check_power(power: Any) -> None:

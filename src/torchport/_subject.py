@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torchport._failed_run import MADE_FROM_TYPES, failed_run, resolved
+from torchport._failed_run import MADE_FOR_A_FILE, MADE_FROM_TYPES, failed_run, resolved
 from torchport._hooks import Hooks, read_hooks
 from torchport._made_example import made_example, traced_sizes
 from torchport._naming import check_input_names, match_inputs, refuse_nested
@@ -221,7 +221,7 @@ def declare(
         (options.input_example, "input_example (argument)") if options.input_example is not None else (hooks.example, "input_example")
     )
     if example is None:
-        where = MADE_FROM_TYPES
+        where = MADE_FOR_A_FILE if by_place else MADE_FROM_TYPES
         example = made_example(module, hooks, declared, lambda made: _ask(module, hooks, declared, made, where))
     probe, own_names, tensors, answer = _ask(module, hooks, declared, example, where)
     arguments = probe.arguments

@@ -261,3 +261,84 @@ def test_another_number_of_outputs_says_what_to_declare(tmp_path):
 def test_a_dtype_that_the_model_does_not_take_is_told(tmp_path):
     error = refused(Scaled(), tmp_path, ReferenceRunError, input_types={"x": ("batch 8", "float64")})
     assert error.hint.startswith("the model takes another dtype, and x is float64; declare what the model takes")
+
+
+@pytest.mark.parametrize("example", [(3, 8), [1.0, 2.0], "x"])
+def test_an_example_of_sizes_is_told_to_be_values(tmp_path, example):
+    assert "values, not sizes" in refused(Scaled(), tmp_path, PortTypeError, input_example=example).hint
+
+
+@pytest.mark.parametrize(
+    ("axes", "where", "expected"),
+    [
+        ({"x": {"0": "batch"}}, "dynamic_axes['x']", "{0: 'batch'}"),
+        ({"x": {"rows": "batch"}}, "dynamic_axes['x']", "{0: 'batch'}"),
+        ({"x": {0: 3}}, "dynamic_axes['x'][0]", "a text, like 'batch'"),
+    ],
+)
+def test_dynamic_axes_go_from_number_to_name(tmp_path, axes, where, expected):
+    error = refused(Scaled(), tmp_path, OptionError, input_example=torch.randn(2, 8), dynamic_axes=axes)
+    assert (error.where, error.expected) == (where, expected)
+
+
+@pytest.mark.parametrize("types", [None, {"x": "batch 8"}])
+def test_a_symbol_that_is_no_name_is_told_with_its_axis(tmp_path, types):
+    asked = {"dynamic_axes": {"x": {0: "batch size"}}, "input_types": types}
+    error = refused(Scaled(), tmp_path, PortError, input_example=torch.randn(2, 8), **asked)
+    assert (error.where, error.found, error.hint) == ("x, axis 0", "'batch size'", "batch_size")
+
+
+@pytest.mark.parametrize("argument", ["overwrite", "verify", "verbose", "check_trace", "power"])
+def test_a_text_is_no_switch(tmp_path, argument):
+    error = refused(Scaled(), tmp_path, OptionError, input_types={"x": "batch 8"}, **{argument: "no"})
+    assert error.where == argument
+
+
+@pytest.mark.parametrize(
+    ("keyword", "ours"),
+    [("input_names", "input_types"), ("output_names", "output_types"), ("dynamic_shapes", "dynamic_axes"), ("overwite", "overwrite")],
+)
+def test_a_keyword_of_another_exporter_is_told_as_ours(tmp_path, keyword, ours):
+    assert refused(Scaled(), tmp_path, OptionError, input_types={"x": "batch 8"}, **{keyword: None}).hint == f"did you mean {ours!r}?"
+
+
+def test_an_extension_that_is_nearly_one_is_told(tmp_path):
+    assert refused(Scaled(), tmp_path, OptionError, name="m.onx", input_types={"x": "batch 8"}).hint == "did you mean '.onnx'?"
+
+
+def test_a_module_without_forward_is_told_so(tmp_path):
+    class Empty(nn.Module):
+        pass
+
+    error = refused(Empty(), tmp_path, HookError, input_types={"x": "batch 8"})
+    assert error.message == "Empty has no forward"
+    assert "list_export_subnets" in error.hint
+
+
+def test_no_output_is_told_as_that(tmp_path):
+    class Silent(nn.Module):
+        def forward(self, x):
+            return None
+
+    error = refused(Silent(), tmp_path, HookError, input_types={"x": "batch 8"})
+    assert error.found == "None"
+    assert error.expected.startswith("a torch.Tensor")
+
+
+def test_a_fault_of_the_models_code_is_not_blamed_on_the_declaration(tmp_path):
+    class Faulty(nn.Module):
+        def forward(self, x):
+            return self.missing(x)
+
+    error = refused(Faulty(), tmp_path, ReferenceRunError, input_types={"x": "batch 8"})
+    assert "error of the model's own code" in error.hint
+    assert error.where.endswith(f"test_messages.py:{Faulty.forward.__code__.co_firstlineno + 1}")
+
+
+def test_a_file_of_another_model_is_told_so(tmp_path):
+    path = tmp_path / "m.onnx"
+    torchport.export(Scaled(), path, input_types={"x": "batch 8"}, strategy="trace")
+    with pytest.raises(ReferenceRunError) as caught:
+        torchport.verify(path, nn.Linear(7, 4))
+    assert caught.value.message.startswith("the model itself fails on an example made from the ports of the file")
+    assert "hold the file against the model that it was made from" in caught.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,11 +125,13 @@ def format_for(path: Path) -> Format:
     for format in formats.values():
         if suffix in format.suffixes:
             return format
+    near = difflib.get_close_matches(suffix, [one for format in formats.values() for one in format.suffixes], n=1)
     known = ", ".join(f"{one} ({format.name})" for format in formats.values() for one in format.suffixes)
     raise UnknownNameError(
         f"no format has the extension {suffix!r}" if suffix else "the output has no extension",
         where=str(path),
         expected=known,
+        hint=f"did you mean {near[0]!r}?" if near else None,
     )
 
 

@@ -128,7 +128,13 @@ def bind_example(
         else:
             pieces.append(structure)
     if not tensors:
-        raise PortTypeError("the example holds no tensor", where=hook, found=repr(example)[:120], expected="at least one torch.Tensor")
+        raise PortTypeError(
+            "the example holds no tensor",
+            where=hook,
+            found=repr(example)[:120],
+            expected="at least one torch.Tensor",
+            hint="an example is values, not sizes: torch.randn(3, 80, 37)",
+        )
     return Arguments(tuple(pieces), tuple(named), tuple(constants)), tensors
 
 
@@ -215,8 +221,8 @@ class OutputNames:
             raise HookError(
                 f"{where} returned no tensor to export" if not names else "two outputs have the same name",
                 where="output_types",
-                found=", ".join(names) or repr(structure)[:200],
-                expected="one name for each tensor",
+                found=", ".join(names) or (repr(structure.value) if isinstance(structure, Constant) else repr(structure))[:200],
+                expected="one name for each tensor" if names else "a torch.Tensor, or a tuple, list or dict of them",
             )
         return cls(structure, tuple(picked), tuple(name for output, part in named for name, _ in constants_in(output, part)))
 

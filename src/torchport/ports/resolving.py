@@ -89,6 +89,13 @@ def with_dynamic_axes(signature: Signature, axes: Mapping[str, Mapping[int, str]
         if index not in wanted.get(name, {}):
             return axis.fixed() if axis.dynamic else axis
         symbol = wanted[name][index]
+        if symbol is not None and not symbol.isidentifier():
+            raise PortError(
+                "the symbol of an axis is a name of letters, digits and underscores",
+                where=f"{name}, axis {index}",
+                found=repr(symbol),
+                hint="".join(letter if letter.isalnum() else "_" for letter in symbol),
+            )
         if axis.dynamic:
             return axis if symbol is None else axis.named(symbol)
         symbol = symbol or axis.name or f"{name}_axis{index}"

@@ -111,6 +111,16 @@ def _named(module: nn.Module) -> set[str]:
     return names
 
 
+_ELSEWHERE = {
+    "args": "input_example",
+    "example_inputs": "input_example",
+    "dynamic_shapes": "dynamic_axes",
+    "input_names": "input_types",
+    "output_names": "output_types",
+}
+"""What exporters of PyTorch call an argument of this one."""
+
+
 def check_prepare_names(module: nn.Module, family: Sequence[nn.Module] = (), /, **kwargs: Any) -> None:
     """Refuses a keyword of an export that no hook names.
 
@@ -121,7 +131,7 @@ def check_prepare_names(module: nn.Module, family: Sequence[nn.Module] = (), /, 
     for name in kwargs:
         if name in named or name in _ALWAYS:
             continue
-        near = difflib.get_close_matches(name, sorted(named | _ALWAYS), n=1)
+        near = [_ELSEWHERE[name]] if name in _ELSEWHERE else difflib.get_close_matches(name, sorted(named | _ALWAYS), n=1)
         if not near:
             near = [known for known in sorted(named | _ALWAYS) if known.lower() == name.lower()]
         raise OptionError(
