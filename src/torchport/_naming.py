@@ -14,10 +14,11 @@ from torchport.ports.calling import Arguments, called
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_input_names", "known_by_name", "match_inputs", "nearest", "refuse_nested"]
+__all__ = ["check_input_names", "known_by_name", "match_inputs", "nearest", "parameters_of", "refuse_nested"]
 
 
-def _parameters(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+def parameters_of(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    """The parameters of ``forward`` by name; ``None`` where nothing shows them."""
     try:
         return inspect.signature(forward).parameters
     except (TypeError, ValueError):
@@ -26,7 +27,7 @@ def _parameters(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter] 
 
 def known_by_name(forward: Callable[..., Any], names: Iterable[str]) -> bool:
     """Whether ``forward`` has a parameter for any of the names; if it has for none, the declared order is the order of its parameters."""
-    parameters = _parameters(forward)
+    parameters = parameters_of(forward)
     if parameters is None:
         return False
     return any(name in parameters for name in names) or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
@@ -48,7 +49,7 @@ def check_input_names(hooks: Hooks, declared: Mapping[str, Any]) -> None:
     Raises:
         PortError: A name is no parameter's, nor a part of one's.
     """
-    parameters = _parameters(hooks.forward)
+    parameters = parameters_of(hooks.forward)
     if hooks.inputs_by_place or parameters is None or any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters.values()):
         return
     for name in _needed(declared, hooks.disabled_inputs):

@@ -18,7 +18,17 @@ from torchport._options import ExportOptions, check_power
 from torchport._own_words import own_words_only
 from torchport._subject import declare, reference_of, witnesses_of
 from torchport.emit import Artifact, format_for, read_metadata, stored_signature
-from torchport.errors import EmitError, HookError, OptionError, PortError, PortTypeError, PortValueError, RuntimeFailure, TorchportError
+from torchport.errors import (
+    EmitError,
+    HookError,
+    OptionError,
+    PortError,
+    PortTypeError,
+    PortValueError,
+    ProofError,
+    RuntimeFailure,
+    TorchportError,
+)
 from torchport.pipeline import one_at_a_time
 from torchport.ports import Axis, Port, Signature, signature_from_annotations
 from torchport.prepare import kept_as_found
@@ -233,7 +243,12 @@ def verify(
                 proof = prove_with_power(artifact, reference, witnesses, options, feeds=feeds, timeout=timeout)
             else:
                 proof = prove(artifact, reference, options, feeds=feeds, timeout=timeout)
-    proof.raise_if_failed()
+    try:
+        proof.raise_if_failed()
+    except ProofError as error:
+        if proof.cases and all(any(one.kind == "value" for one in case.findings) for case in proof.cases):
+            error.hint = f"every case differs: is this the model that the file was made from, with its weights? else {error.hint}"
+        raise
     return proof
 
 

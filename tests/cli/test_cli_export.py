@@ -75,6 +75,26 @@ def test_ports_can_be_declared_on_the_command_line(torchport_cli, folder):
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
+def test_axes_without_quotes_are_told_to_take_some(torchport_cli):
+    result = torchport_cli("export", "toys.py:Plain", "-o", "m.onnx", "--input-type", "x=batch", "4")
+    assert result.exit_code == 2
+    assert "stands in quotes" in " ".join(result.stderr.split())
+
+
+def test_nothing_to_export_with_names_the_options(torchport_cli):
+    result = torchport_cli("export", "toys.py:Plain", "-o", "m.onnx")
+    assert result.exit_code == 2
+    assert '--input-type "x=batch 80 time"' in result.stderr
+    assert "--input-example FILE" in result.stderr
+
+
+def test_a_file_of_other_weights_is_suspected_of_that(torchport_cli):
+    assert torchport_cli("export", "toys.py:Scale", "-o", "m.onnx").exit_code == 0
+    result = torchport_cli("verify", "m.onnx", "toys.py:Scale", "--seed", "3")
+    assert result.exit_code == 3
+    assert "is this the model that the file was made from, with its weights?" in result.stderr
+
+
 def test_dynamic_axes_and_an_example_from_a_file(torchport_cli, folder):
     np.savez("one.npz", x=np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32))
     words = ("export", "toys.py:Plain", "-o", "m.onnx", "--input-example", "one.npz", "--dynamic-axes", "x=0:rows")

@@ -83,7 +83,7 @@ def test_random_state_is_left_alone():
         ("toys.py:number", ("no model", "int: 7")),
         ("toys.py:nothing", ("returns no model", "int")),
         ("toys.py:Outer", ("no model",)),
-        ("toys.py:Needy", ("Needy could not be made: TypeError", "'size'", "--config")),
+        ("toys.py:Needy", ("Needy could not be made: TypeError", "'size'", "--config", "Needy(size)")),
         ("no_such_module_here:Model", ("no Python module 'no_such_module_here'",)),
         ("not a module:Model", ("no Python module",)),
     ],

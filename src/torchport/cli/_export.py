@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["ExamplesCommand", "check_trace_of", "export"]
 
 _ITSELF = "itself"
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 _FORMAT, _PROOF, _PREPARE, _BUNDLE = "Format", "Proof", "Preparing", "Bundle"
 
 
@@ -56,7 +57,12 @@ class ExamplesCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parses the arguments."""
-        return super().parse_args(ctx, _spelled_out(args))
+        try:
+            return super().parse_args(ctx, _spelled_out(args))
+        except _USAGE_ERROR as error:
+            if "unexpected extra argument" in error.message and any(word.endswith("-type") for word in args):  # type: ignore[attr-defined]
+                error.message += '; a value with spaces stands in quotes: --input-type "mel=batch 80 time"'  # type: ignore[attr-defined]
+            raise
 
 
 def _spelled_out(args: Sequence[str]) -> list[str]:

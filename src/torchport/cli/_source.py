@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -234,8 +235,16 @@ def _called(subject: Any, text: str, make: Callable[[], Any]) -> Any:
             f"{name} could not be made: {type(error).__name__}: {error}",
             stage="load",
             where=last_line(error) or text,
+            expected=_taken(subject) if isinstance(error, TypeError) else None,
             hint="give it defaults, or name a function that makes it (file.py:make_model), or pass --config file.yaml",
         ) from error
+
+
+def _taken(subject: Any) -> str | None:
+    try:
+        return f"{getattr(subject, '__name__', 'it')}{inspect.signature(subject)}"
+    except (TypeError, ValueError):
+        return None
 
 
 def _modules_in(module: ModuleType) -> list[str]:

@@ -125,7 +125,7 @@ def format_for(path: Path) -> Format:
     for format in formats.values():
         if suffix in format.suffixes:
             return format
-    near = difflib.get_close_matches(suffix, [one for format in formats.values() for one in format.suffixes], n=1)
+    near = difflib.get_close_matches(suffix, [one for format in formats.values() for one in format.suffixes], n=1, cutoff=0.75)
     known = ", ".join(f"{one} ({format.name})" for format in formats.values() for one in format.suffixes)
     raise UnknownNameError(
         f"no format has the extension {suffix!r}" if suffix else "the output has no extension",
