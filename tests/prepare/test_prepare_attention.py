@@ -103,6 +103,26 @@ class Scripted(nn.Module):
         return self.attention(x, x, x, need_weights=False)[0]
 
 
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+
+    def forward(self, x):
+        steps = torch.arange(x.shape[1])
+        return self.layer(x, steps > steps.unsqueeze(1), is_causal=True)
+
+
+@pytest.mark.parametrize("opset", [13, None])
+def test_a_causal_mask_that_is_only_told_is_in_the_file(tmp_path, opset):
+    example, types = (torch.randn(2, 11, 16),), {"x": "batch time 16"}
+    result = torchport.export(
+        Decoder(), tmp_path / "m.onnx", input_example=example, input_types=types, onnx_opset_version=opset, strategy="trace"
+    )
+    assert result.proof.ok
+
+
 def test_a_script_knows_the_attention_too(tmp_path):
     result = torchport.export(
         Scripted(), tmp_path / "m.ts", input_example=(torch.randn(2, 11, 16),), input_types={"x": "batch time 16"}, try_script=True

@@ -291,7 +291,7 @@ def test_a_relation_that_shows_in_company_only_is_a_relation(bench):
             raise ValueError("the prompt is longer than the text")
         return x.cumsum(1) + prompt.sum(1, keepdim=True)
 
-    inputs = {"x": ("batch text", "float32"), "prompt": ("batch first", "float32")}
+    inputs = {"x": ("batch text{min=8}", "float32"), "prompt": ("batch first", "float32")}
     reference = bench(Of(prompted), inputs, {"y": ("batch text", "float32")}, {"batch": 2, "text": 40, "first": 5}).reference()
     assert any("`first` is never greater than `text`" in note for note in reference.notes)
     assert all(case.sizes["first"] <= case.sizes["text"] for case in reference.cases)

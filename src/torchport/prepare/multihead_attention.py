@@ -81,7 +81,7 @@ def _forward(
     average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:  # noqa: UP006, UP045
-    if is_scripting():  # a script calls torch's own function, which it knows
+    if is_scripting():  # pragma: no cover - compiled, not run: a script calls torch's own function, which it knows
         flip = self.batch_first and query.dim() == 3
         if flip:
             query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
@@ -203,7 +203,7 @@ def _attended(
         return F.scaled_dot_product_attention(q, k, v, bias, dropout, causal, scale=1.0), None
     scores = torch.matmul(q, k.transpose(-2, -1))
     if causal:
-        later = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).triu(1)
+        later = torch.arange(k.shape[2], device=q.device) > torch.arange(q.shape[2], device=q.device).unsqueeze(1)
         scores = scores.masked_fill(later, float("-inf"))
     scores = scores if bias is None else scores + bias
     weights = F.dropout(torch.softmax(scores, dim=-1), dropout, training=dropout > 0)

@@ -18,7 +18,7 @@ class _RMSNorm(nn.RMSNorm):
     """A root mean square norm; everywhere but in an ONNX export it is torch's own."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if is_scripting():
+        if is_scripting():  # pragma: no cover - compiled, not run
             return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
         else:
             return _rms_norm(x, self.normalized_shape, self.weight, self.eps)
@@ -37,7 +37,7 @@ class _Bilinear(nn.Bilinear):
     """A bilinear layer; everywhere but in an ONNX export it is torch's own."""
 
     def forward(self, input1: torch.Tensor, input2: torch.Tensor) -> torch.Tensor:
-        if is_scripting():
+        if is_scripting():  # pragma: no cover - compiled, not run
             return F.bilinear(input1, input2, self.weight, self.bias)
         else:
             return _bilinear(input1, input2, self.weight, self.bias)
