@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import logging
 import multiprocessing
@@ -202,9 +203,9 @@ def _cell(one: Outcome | None) -> str:
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="configurations whose name holds this word")
+    parser.add_argument("--only", default="", help="configurations whose name holds one of these words")
     parser.add_argument("--formats", default="onnx,ts")
-    parser.add_argument("--json", type=Path, help="write every outcome there")
+    parser.add_argument("--json", type=Path, help="write every outcome there; one of an earlier run that is not measured again is kept")
     parser.add_argument("--markdown", action="store_true", help="print the table")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -214,15 +215,16 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    outcomes = []
-    for name in zoo.MODELS:
-        for format in options.formats.split(","):
-            for exporter in ("torchport", "nemo") if options.only in name else ():
-                outcomes.append(measured(name, format, exporter))
-                one = outcomes[-1]
-                sys.stderr.write(f"{one.model} {one.format} {one.exporter}: {_cell(one)} ({one.cpu_seconds:.1f} s)\n")
-                if options.json:
-                    options.json.write_text(json.dumps([asdict(each) for each in outcomes], indent=1) + "\n")
+    earlier = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    found = {(one["model"], one["format"], one["exporter"]): Outcome(**one) for one in earlier}
+    asked = [name for name in zoo.MODELS if any(word in name for word in options.only.split(","))]
+    for key in itertools.product(asked, options.formats.split(","), ("torchport", "nemo")):
+        found[key] = one = measured(*key)
+        sys.stderr.write(f"{one.model} {one.format} {one.exporter}: {_cell(one)} ({one.cpu_seconds:.1f} s)\n")
+        if options.json:
+            options.json.write_text(json.dumps([asdict(each) for each in found.values()], indent=1) + "\n")
+    order = list(zoo.MODELS)
+    outcomes = sorted(found.values(), key=lambda one: (order.index(one.model), one.format))
     if options.markdown:
         print(table(outcomes))
     wrong = [one for one in outcomes if one.exporter == "torchport" and one.verdict in ("wrong", "error")]

@@ -92,6 +92,14 @@ def test_the_callers_types_and_example_win(tmp_path):
     assert list(result.parts[0].artifact.signature.symbols)[:2] == ["batch", "frames"]
 
 
+class AttentionModel(likes.NeuralModule, likes.ExportableEncDecModel):
+    output_module = None
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = likes.Encoder()
+
+
 class Untyped(likes.NeuralModule):
     input_types = output_types = None
 
@@ -101,6 +109,11 @@ class Silent(likes.Decoder):
         return None
 
 
+class Faulty(likes.Decoder):
+    def input_example(self):
+        return [torch.randn(2, 8, 5)][1]
+
+
 class Talkative(likes.Decoder):
     def input_example(self):
         return torch.randn(2, 8, 5), torch.randn(2)
@@ -108,7 +121,13 @@ class Talkative(likes.Decoder):
 
 @pytest.mark.parametrize(
     ("module", "message"),
-    [(Untyped(), "has no neural types"), (Silent(), "gives no example"), (Talkative(), "more inputs than there are types")],
+    [
+        (AttentionModel(), "does not say which module gives its outputs"),
+        (Untyped(), "has no neural types"),
+        (Silent(), "gives no example"),
+        (Faulty(), "input_example raised IndexError"),
+        (Talkative(), "more inputs than there are types"),
+    ],
 )
 def test_what_a_module_does_not_say_is_asked_for(tmp_path, module, message):
     with pytest.raises(TorchportError, match=message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from torchport.errors import HookError
 from torchport.integrations._base import inherits
 from torchport.integrations.nemo._graph import (
     BATCH,
@@ -106,7 +107,13 @@ def _first_width(encoder: Any) -> int:
 
 def _encoder_decoder(model: Any) -> Graph:
     """Encoder and decoder in one graph, with the lengths and caches that the encoder gives."""
-    encoder, decoder = model.input_module, model.output_module
+    encoder, decoder = model.input_module, getattr(model, "output_module", None)
+    if decoder is None:
+        raise HookError(
+            f"{type(model).__name__} does not say which module gives its outputs: what its graph is, is not known here",
+            where=f"{type(model).__module__}.{type(model).__qualname__}.output_module",
+            hint="export its parts: torchport.export(model.encoder, path), and its decoder with an example",
+        )
     inner = _encoder(encoder)
     outputs = types_of(decoder, "output")
     if defined_by(model, "forward_for_export") in _ENCODER_DECODER:

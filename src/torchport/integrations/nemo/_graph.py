@@ -104,7 +104,14 @@ def named_example(module: Any, types: Mapping[str, Any], disabled: Iterable[str]
     import inspect
 
     asked = {name: size for name, size in sizes.items() if name in inspect.signature(module.input_example).parameters}
-    example = module.input_example(**asked)
+    try:
+        example = module.input_example(**asked)
+    except Exception as error:
+        raise HookError(
+            f"{type(module).__name__}.input_example raised {type(error).__name__}: {error}",
+            where=f"{type(module).__module__}.{type(module).__qualname__}.input_example",
+            hint="pass input_example={name: tensor} to export",
+        ) from error
     if example is None:
         raise HookError(
             f"{type(module).__name__} gives no example",
