@@ -265,6 +265,11 @@ class Prover:
 
     def _look(self, case: Case, name: str, difference: Difference, answer: Mapping[str, Array]) -> str:
         """What the answer itself tells of the cause."""
+        if difference.kind == "shape" and case.label == "negative":
+            wrong = [pair for pair in zip(case.outputs[name].shape, answer[name].shape, strict=False) if pair[0] != pair[1]]
+            if wrong and all(expected < got and got in case.sizes.values() for expected, got in wrong):
+                told = "all rows are short here: the model ends with the longest, the file with the axis"
+                return f"{told}; pad_packed_sequence keeps the axis with total_length=x.shape[1]"
         hidden = hidden_rows(case, name, answer[name]) if difference.kind == "pattern" else ""
         return hidden or self._swapped(case, name, answer)
 
