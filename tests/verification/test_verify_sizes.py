@@ -107,6 +107,16 @@ def test_few_cases_are_dear():
     assert len(cases) <= 16
 
 
+def test_batches_alone_get_their_three_sizes_and_other_axes_six():
+    def cases(notation):
+        signature = Signature.of(inputs={"x": (notation, "float32")}, outputs={"y": ("...", "float32")})
+        return cover(signature, dict.fromkeys(signature.symbols, 7))
+
+    assert [case["batch"] for case in cases("batch 3")] == [1, 2, 5]
+    assert len(cases("time 3")) == 6
+    assert len(cases("batch time")) >= 6
+
+
 def test_more_cases_are_made_when_asked_for():
     signature = Signature.of(inputs={"x": ("batch 3", "float32")}, outputs={"y": ("batch", "float32")})
     assert len(cover(signature, {"batch": 3}, least=8)) == 8

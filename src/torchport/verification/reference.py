@@ -145,7 +145,7 @@ def take_reference(
     further_examples: Sequence[Mapping[str, torch.Tensor]] = (),
     output_example: Mapping[str, torch.Tensor] | None = None,
     given_example: Mapping[str, torch.Tensor] | None = None,
-    least: int = 6,
+    least: int | None = None,
 ) -> Reference:
     """Runs the untouched model over the covering sizes.
 
@@ -157,7 +157,7 @@ def take_reference(
         further_examples: Further examples of the caller, at any sizes.
         output_example: What the caller says the model answers to ``given_example``.
         given_example: The caller's own example, where another one is traced.
-        least: Try at least so many combinations of sizes.
+        least: Try at least so many combinations of sizes; ``None``: as `cover` has it.
 
     Returns:
         The reference. With ``options.verify`` off it holds the examples only.

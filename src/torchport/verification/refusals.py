@@ -25,7 +25,7 @@ _ROUNDS = 8
 """Each round settles one thing; a model that still refuses after so many has rules that sizes alone cannot state."""
 
 
-def settle_sizes(asker: Asker, signature: Signature, traced: Mapping[str, int], *, least: int, forgiving: bool) -> Settled:
+def settle_sizes(asker: Asker, signature: Signature, traced: Mapping[str, int], *, least: int | None, forgiving: bool) -> Settled:
     """Asks the model over the covering sizes, and narrows the ports to what it answers.
 
     Args:

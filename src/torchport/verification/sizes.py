@@ -17,6 +17,9 @@ __all__ = ["cover", "levels", "traced_sizes"]
 _BUDGET = 4.0
 """The dearest case, in runs of the traced example with batch 1: dearer combinations are left out, single sizes never are."""
 
+_LEAST = 6
+"""So many cases are made where nobody asks for more."""
+
 
 def traced_sizes(signature: Signature, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
     """Reads each symbol's size off the shapes of an example.
@@ -79,13 +82,14 @@ def _coprime(unit: int, start: int, low: int, high: int | None, *, upward: bool 
     return None
 
 
-def cover(signature: Signature, traced: Mapping[str, int], *, least: int = 6, most: int = 12) -> list[dict[str, int]]:
+def cover(signature: Signature, traced: Mapping[str, int], *, least: int | None = None, most: int = 12) -> list[dict[str, int]]:
     """Chooses the cases: every size of every axis at least once, every affordable pair of sizes of two axes together.
 
     Args:
         signature: The resolved ports.
         traced: The sizes of the traced example, by symbol.
-        least: Make at least so many cases where the axes have room for them.
+        least: Make at least so many cases where the axes have room for them; ``None``: six, and for batches alone no more than their three
+            sizes: every further row costs a run of the model and tells nothing that one, two and five rows do not.
         most: Stop adding pairs after so many cases; single sizes are still all covered.
 
     Returns:
@@ -132,6 +136,8 @@ def cover(signature: Signature, traced: Mapping[str, int], *, least: int = 6, mo
         for size in options:
             if size != traced[name] and all(case[name] != size for case in cases):
                 add({name: size})
+    if least is None:
+        least = 0 if all(axis.kind is AxisKind.Batch for axis in axes.values()) else _LEAST
     _fill(cases, choices, axes, traced, least)
     return sorted(cases, key=cost)
 
