@@ -204,3 +204,13 @@ class Hidden(Inside):
 def test_a_hook_that_changes_the_model_is_told_from_a_fault_of_the_exporter(tmp_path):
     cause = cause_of(Hidden(nn.Identity()), tmp_path / "m.onnx", strategy="trace")
     assert cause == "the prepared model no longer answers as the untouched one: look at _prepare_for_export and the swapped modules"
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "ts"])
+def test_the_end_of_a_slice_that_has_none_is_no_multiple_of_a_size(tmp_path, suffix):
+    class Rolled(nn.Module):
+        def forward(self, x):
+            return x.roll(x.shape[1] // 2, 1)
+
+    with pytest.raises(torchport.ProofError):  # 2**63 - 1, which says that a slice goes on to the end, is a multiple of 7
+        torchport.export(Rolled(), tmp_path / f"m.{suffix}", input_example=torch.randn(2, 7, 4), input_types=TIME, strategy="trace")

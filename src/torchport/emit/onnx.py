@@ -19,6 +19,7 @@ from torchport.emit._onnx_canonical import declare_ports, merge_constants, name_
 from torchport.emit._onnx_content import onnx_content
 from torchport.emit._onnx_file import EXTERNAL_FROM, read_properties, write_model
 from torchport.emit._onnx_fold import fold_constants
+from torchport.emit._onnx_nearest import gather_nearest
 from torchport.emit._onnx_opset import convert, ir_version_for
 from torchport.emit._origins import keep_origins, origins_of_graph, take_origins
 
@@ -48,6 +49,7 @@ class Onnx(Format):
         origins = take_origins(model) if options.debug_map is not None else {}
         tidy(model)
         model = convert(model, opset)
+        gather_nearest(model)
         keep_origins(model, origins)
         weights = {name for name, value in model.graph.initializers.items() if WEIGHT in value.meta}
         unused = declare_ports(model, captured.signature)

@@ -65,8 +65,14 @@ class Suspect:
         return mended
 
 
+_ENDLESS = 2**31
+"""A number from here on stands for no end, whatever it is a multiple of."""
+
+
 def computed_from(number: float, old: int) -> Iterator[tuple[int, Callable[[int], int | float]]]:
     """How a number may have been computed from a size, with how far-fetched that is."""
+    if isinstance(number, int) and abs(number) >= _ENDLESS:
+        return
     if isinstance(number, int):
         sign, size = (-1, -number) if number < 0 else (1, number)
         if size > 1 and size % old == 0:
