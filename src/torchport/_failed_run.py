@@ -73,7 +73,15 @@ def resolved(signature: Signature, inputs: Mapping[str, torch.Tensor], outputs: 
 
 def _given(name: str, tensor: torch.Tensor, port: Port | None) -> str:
     said = "" if port is None or port.axes is None else f", declared {port.text!r}"
-    return f"{name} {tuple(tensor.shape)} {tensor.dtype}{said}"
+    return f"{name} {tuple(tensor.shape)} {tensor.dtype}{_range(tensor)}{said}"
+
+
+def _range(tensor: torch.Tensor) -> str:
+    """The least and the greatest whole number of a tensor, in words: indices may be out of range."""
+    import torch
+
+    plain = not tensor.is_floating_point() and not tensor.is_complex() and tensor.dtype is not torch.bool
+    return f" from {int(tensor.min())} to {int(tensor.max())}" if plain and tensor.numel() and not tensor.is_meta else ""
 
 
 def _hint(text: str, tensors: Mapping[str, torch.Tensor], declared: Mapping[str, Port], origin: str) -> str:
@@ -81,6 +89,9 @@ def _hint(text: str, tensors: Mapping[str, torch.Tensor], declared: Mapping[str,
     if not suspects and re.search("dtype|scalar type", text):
         given = [f"{name} is {str(tensor.dtype).removeprefix('torch.')}" for name, tensor in tensors.items() if name in declared]
         suspects = [f"the model takes another dtype, and {', '.join(given)}"] if given else []
+    if not suspects and "index out of range" in text:
+        whole = [name for name, tensor in tensors.items() if _range(tensor)]
+        suspects = [f"an index may be too large in {', '.join(whole)}: TokenIndex(num_classes=…) says how many there are"] if whole else []
     said = f"{suspects[0]}; " if len(suspects) == 1 else ""
     if origin == MADE_FOR_A_FILE:
         return f"{said}hold the file against the model that it was made from, or pass an input_example that this one answers"

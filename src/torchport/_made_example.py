@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import Hooks
-from torchport._naming import known_by_name, parameters_of
-from torchport.errors import HookError, ReferenceRunError
+from torchport._naming import check_declared, known_by_name
+from torchport.errors import ReferenceRunError
 from torchport.ports import AxisKind, Signature, make_inputs
 
 if TYPE_CHECKING:
@@ -58,18 +58,12 @@ def made_example(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, A
 
     Raises:
         HookError: Nothing is declared.
+        PortError: An input that ``forward`` needs is not declared.
     """
     needed = {
         name: one for name, one in declared.items() if name not in hooks.disabled_inputs and getattr(one, "optional", False) is not True
     }
-    if not needed:
-        name = next(iter(parameters_of(hooks.forward) or ("x",)))
-        raise HookError(
-            "there is nothing to export with: no input example and no declared input types",
-            where=f"{type(module).__module__}.{type(module).__qualname__}",
-            hint=f'pass input_example=(tensor, …) (--input-example FILE), or input_types={{"{name}": "batch 80 time"}} '
-            f'(--input-type "{name}=batch 80 time") with the axes that it has',
-        )
+    check_declared(module, hooks, declared, needed)
     signature = Signature.of(inputs=needed, outputs={})
 
     def example(sizes: Mapping[str, int]) -> Any:

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import Hooks
-from torchport.errors import PortError, PortTypeError
+from torchport.errors import HookError, PortError, PortTypeError
 from torchport.ports.calling import Arguments, called
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_input_names", "known_by_name", "match_inputs", "nearest", "parameters_of", "refuse_nested"]
+__all__ = ["check_declared", "check_input_names", "known_by_name", "match_inputs", "nearest", "refuse_nested"]
 
 
-def parameters_of(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+def _parameters(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
     """The parameters of ``forward`` by name; ``None`` where nothing shows them."""
     try:
         return inspect.signature(forward).parameters
@@ -27,7 +27,7 @@ def parameters_of(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter
 
 def known_by_name(forward: Callable[..., Any], names: Iterable[str]) -> bool:
     """Whether ``forward`` has a parameter for any of the names; if it has for none, the declared order is the order of its parameters."""
-    parameters = parameters_of(forward)
+    parameters = _parameters(forward)
     if parameters is None:
         return False
     return any(name in parameters for name in names) or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
@@ -49,7 +49,7 @@ def check_input_names(hooks: Hooks, declared: Mapping[str, Any]) -> None:
     Raises:
         PortError: A name is no parameter's, nor a part of one's.
     """
-    parameters = parameters_of(hooks.forward)
+    parameters = _parameters(hooks.forward)
     if hooks.inputs_by_place or parameters is None or any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters.values()):
         return
     for name in _needed(declared, hooks.disabled_inputs):
@@ -73,6 +73,46 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1)
     return lower[near[0]] if near else None
+
+
+def check_declared(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
+    """Refuses to make an example where nothing is declared, or not all that ``forward`` needs.
+
+    Args:
+        module: The model, for messages.
+        hooks: What is exported.
+        declared: The declared inputs, flat.
+        needed: Those of them that an example holds.
+
+    Raises:
+        HookError: There is nothing to make an example of.
+        PortError: An input that ``forward`` needs is not declared.
+    """
+    parameters = _parameters(hooks.forward) or {}
+    if not needed:
+        name = next(iter(parameters), "x")
+        none = "no declared input types" if not declared else "every declared input is optional or disabled"
+        raise HookError(
+            f"there is nothing to export with: no input example and {none}",
+            where=f"{type(module).__module__}.{type(module).__qualname__}",
+            found=", ".join(declared) or None,
+            hint=f'pass input_example=(tensor, …) (--input-example FILE), or input_types={{"{name}": "batch 80 time"}} '
+            f'(--input-type "{name}=batch 80 time") with the axes that it has',
+        )
+    if not known_by_name(hooks.forward, needed):
+        return  # by place
+    wanted = [
+        name for name, one in parameters.items() if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
+    for name in wanted:
+        if name not in needed and not any(one.startswith(f"{name}_") for one in needed):
+            raise PortError(
+                f"input_types does not declare an input that {called(hooks.forward)} needs",
+                where=name,
+                found=", ".join(declared),
+                expected=", ".join(wanted),
+                hint=f'declare it, too: input_types[{name!r}] (--input-type "{name}=batch 80 time"), or pass an input_example with all',
+            )
 
 
 def match_inputs(

@@ -9,7 +9,7 @@ from torch import nn
 import torchport
 from torchport import Exportable, NeuralType, Port
 from torchport.errors import HookError, OptionError, PortError, PortTypeError, PortValueError, ReferenceRunError, TorchportError
-from torchport.types import AudioSignal, SpectrogramType
+from torchport.types import AudioSignal, SpectrogramType, TokenIndex
 
 
 class Scaled(nn.Module):
@@ -249,7 +249,7 @@ def test_an_output_that_forward_does_not_return_so_is_told_with_its_port(tmp_pat
 
 def test_another_number_of_outputs_says_what_to_declare(tmp_path):
     types = {"input_types": {"x": "batch 8"}, "output_types": {"y": "batch 4", "z": "batch 4"}}
-    assert refused(Scaled(), tmp_path, HookError, **types).hint == "declare no more than it returns"
+    assert refused(Scaled(), tmp_path, HookError, **types).hint.startswith("declare no more than it returns")
 
     class Two(Scaled):
         def forward(self, x):
@@ -342,3 +342,62 @@ def test_a_file_of_another_model_is_told_so(tmp_path):
         torchport.verify(path, nn.Linear(7, 4))
     assert caught.value.message.startswith("the model itself fails on an example made from the ports of the file")
     assert "hold the file against the model that it was made from" in caught.value.hint
+
+
+class Named(nn.Module):
+    def forward(self, x):
+        return {"a": x, "b": x + 1}
+
+
+@pytest.mark.parametrize(
+    ("declared", "hint"), [(("b", "c"), "declare it"), (("b", "aa"), "did you mean it by 'aa'?"), (("a",), "declare it")]
+)
+def test_outputs_with_names_of_their_own_go_by_them(tmp_path, declared, hint):
+    types = {"input_types": {"x": "batch 4"}, "output_types": dict.fromkeys(declared, "batch 4")}
+    error = refused(Named(), tmp_path, HookError, **types)
+    assert "returned an output that output_types does not name" in error.message
+    assert error.where == ("b" if declared == ("a",) else "a")
+    assert error.found == "a, b"
+    assert error.hint.startswith(hint)
+
+
+def test_outputs_may_be_given_other_names_altogether(tmp_path):
+    result = torchport.export(
+        Named(), tmp_path / "m.onnx", input_types={"x": "batch 4"}, output_types={"p": "batch 4", "q": "batch 4"}, strategy="trace"
+    )
+    assert list(result.signature.outputs) == ["p", "q"]
+
+
+def test_an_input_that_is_not_declared_is_asked_for(tmp_path):
+    error = refused(Masked(), tmp_path, PortError, input_types={"tokens": "batch 4"})
+    assert error.message == "input_types does not declare an input that Masked.forward needs"
+    assert (error.where, error.found, error.expected) == ("lengths", "tokens", "tokens, lengths")
+    assert '--input-type "lengths=batch 80 time"' in error.hint
+
+
+def test_what_is_disabled_altogether_is_told(tmp_path):
+    class NoInput(Scaled, Exportable):
+        input_types = {"x": "batch 8"}
+        disabled_deployment_input_names = {"x"}
+
+    class NoOutput(Scaled, Exportable):
+        input_types = {"x": "batch 8"}
+        output_types = {"y": "batch 4"}
+        disabled_deployment_output_names = {"y"}
+
+    error = refused(NoInput(), tmp_path, HookError)
+    assert "every declared input is optional or disabled" in error.message
+    error = refused(NoOutput(), tmp_path, HookError)
+    assert (error.message, error.found) == ("every output is disabled", "y")
+
+
+def test_a_slip_in_the_name_of_an_examples_input_is_told(tmp_path):
+    error = refused(Scaled(), tmp_path, PortTypeError, input_example={"x": torch.randn(3, 8), "scael": 2.0})
+    assert error.hint == "did you mean 'scale' by 'scael'?"
+
+
+def test_an_index_that_is_too_large_is_suspected(tmp_path):
+    types = {"input": NeuralType(("B", "T"), TokenIndex(num_classes=100))}
+    error = refused(nn.Sequential(nn.Embedding(10, 4)), tmp_path, ReferenceRunError, input_types=types)
+    assert re.search(r"torch.int64 from \d to 9\d, declared", error.found)
+    assert error.hint.startswith("an index may be too large in input: TokenIndex(num_classes=…) says how many there are")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -105,7 +106,7 @@ def bind_example(
             where=hook,
             found=f"{len(args)} positional, by name: {', '.join(kwargs) or 'none'} ({error})",
             expected=f"{getattr(forward, '__name__', 'forward')}{parameters}",
-            hint="a tuple of positional inputs; a last dict holds inputs by name",
+            hint=_slip(kwargs, parameters.parameters) or "a tuple of positional inputs; a last dict holds inputs by name",
         ) from error
     pieces: list[Structure] = []
     named: list[tuple[str, Structure]] = []
@@ -136,6 +137,15 @@ def bind_example(
             hint="an example is values, not sizes: torch.randn(3, 80, 37)",
         )
     return Arguments(tuple(pieces), tuple(named), tuple(constants)), tensors
+
+
+def _slip(given: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> str | None:
+    """The parameter that an input by an unknown name may stand for."""
+    for name in given:
+        near = difflib.get_close_matches(name, [one for one in parameters if one not in given], n=1)
+        if name not in parameters and near:
+            return f"did you mean {near[0]!r} by {name!r}?"
+    return None
 
 
 def called(forward: Callable[..., Any]) -> str:
@@ -193,7 +203,8 @@ class OutputNames:
                 for place, (key, part) in enumerate(parts)
             ]
             named = [(name, part) for name, part in pairs if name not in disabled]
-        elif all(key is not None for key, _ in parts) and {key for key, _ in parts} <= set(declared):
+        elif all(key is not None for key, _ in parts) and {str(key) for key, _ in parts} & set(declared):
+            _refuse_unnamed([str(key) for key, _ in parts], declared, disabled, where)
             named = [(str(key), part) for key, part in parts if key not in disabled]
         else:
             wanted = [name for name in declared if name not in disabled]
@@ -210,7 +221,7 @@ class OutputNames:
                     where="output_types",
                     found=f"{len(given)} outputs",
                     expected=f"{len(wanted)}: {', '.join(wanted)}",
-                    hint="declare no more than it returns"
+                    hint="declare no more than it returns; disabled_deployment_output_names names what it leaves out"
                     if len(given) < len(wanted)
                     else "declare every output, in order; disabled_deployment_output_names names what deployment does not need",
                 )
@@ -219,9 +230,13 @@ class OutputNames:
         names = [name for _, name in picked]
         if not names or len(set(names)) != len(names):
             raise HookError(
-                f"{where} returned no tensor to export" if not names else "two outputs have the same name",
+                "two outputs have the same name"
+                if names
+                else "every output is disabled"
+                if disabled and not named
+                else f"{where} returned no tensor to export",
                 where="output_types",
-                found=", ".join(names) or (repr(structure.value) if isinstance(structure, Constant) else repr(structure))[:200],
+                found=", ".join(names or sorted(disabled)) or repr(structure.value if isinstance(structure, Constant) else answer)[:200],
                 expected="one name for each tensor" if names else "a torch.Tensor, or a tuple, list or dict of them",
             )
         return cls(structure, tuple(picked), tuple(name for output, part in named for name, _ in constants_in(output, part)))
@@ -241,6 +256,21 @@ class OutputNames:
                 hint="return the same number of tensors for every size, or give forward_for_export that does",
             )
         return {name: tensors[place] for place, name in self.picked}
+
+
+def _refuse_unnamed(keys: Sequence[str], declared: Sequence[str], disabled: AbstractSet[str], where: str) -> None:
+    """Outputs that have names of their own go by them, if some are declared: by place, one could pass for another."""
+    unnamed = [key for key in keys if key not in declared and key not in disabled]
+    if unnamed:
+        left = [name for name in declared if name not in keys]
+        near = difflib.get_close_matches(unnamed[0], left, n=1)
+        raise HookError(
+            f"{where} returned an output that output_types does not name",
+            where=unnamed[0],
+            found=", ".join(keys),
+            expected=", ".join(declared),
+            hint=f"did you mean it by {near[0]!r}?" if near else "declare it, or name it in disabled_deployment_output_names",
+        )
 
 
 def _taken_apart(answer: Any, where: str) -> Structure:
