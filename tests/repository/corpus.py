@@ -378,6 +378,8 @@ case("warm-up's file too short", "warmup/file", config=SOUND + WARM.replace("zer
      more={"warmup/x.bin": bytes(10)})  # fmt: skip
 case("warm-up of another input", "warmup/input", config=SOUND + WARM.replace('"x"', '"z"'))
 case("warm-up of another dtype", "warmup/dtype", config=SOUND + WARM.replace("FP32", "FP16"))
+case("warm-up of what the server completes", "warmup/shape", "config/incomplete", config='backend: "onnxruntime" max_batch_size: 8\n'
+     + WARM.replace("[4, 5]", "[5, 5]"))  # fmt: skip
 case("warm-up of another shape", "warmup/shape", config=SOUND + WARM.replace("[4, 5]", "[5, 5]"))
 
 # -- ensembles
@@ -502,6 +504,14 @@ ensemble("step without a configuration", "config/missing", "ensemble/batch-size"
 ensemble("steps that do not count the batch",
          first={"config.pbtxt": simple("[-1, 4, -1]", batch=0, head='backend: "onnxruntime"'),
                 "1/model.onnx": files()["sound"]})  # fmt: skip
+
+
+case("state more than the file has", "sequence/state-port", "io/input-count", config=simple("[4, -1]") + STATE)
+case("batch input that the file does not have", "io/input-count",
+     config=SOUND + 'batch_input { kind: BATCH_ELEMENT_COUNT target_name: "n" data_type: TYPE_INT32 source_input: "x" }\n')  # fmt: skip
+case("metrics", "config/new-field", config=SOUND + "model_metrics {}\n", live=False)
+ensemble("ensemble of few at once", "config/new-field",
+         config=CHAIN.replace("ensemble_scheduling {", "ensemble_scheduling { max_inflight_responses: 4"), live=False)  # fmt: skip
 
 
 # -- TorchScript, which knows its arguments by name, and neither types nor shapes

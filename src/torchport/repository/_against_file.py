@@ -55,8 +55,8 @@ def check_against_file(notes: Notes, model: Model, file: VersionFile, others: se
         return
     config = model.message
     listed_inputs = {port.name for port in config.input}
+    counted = _count(config)
     if config.input:
-        counted = len([port for port in config.input if not port.optional]) + len(others)
         for name in (one for one in file.inputs if one not in listed_inputs and one not in others):
             # The backend counts the inputs, and looks for the names of those that clients send and of controls.
             effect: Effect | None = "wrong" if counted == len(file.inputs) else None
@@ -89,6 +89,16 @@ def check_against_file(notes: Notes, model: Model, file: VersionFile, others: se
         tensor = known[port.name]
         assert tensor is not None
         _check_port(notes, model, kind, port, path, tensor, required=port.name in file.inputs)
+    if config.input and counted != len(file.inputs) and model.name not in notes.refused:
+        found = f"{counted} with states, controls and batch inputs"
+        notes.say("io/input-count", model, "the file has another number of inputs", found=found, expected=len(file.inputs))
+
+
+def _count(config: Any) -> int:
+    """How many inputs the backend expects of the file: those that clients send, states, kinds of controls, batch inputs."""
+    batching = config.sequence_batching
+    kinds = {one.kind for control in batching.control_input for one in control.control}
+    return sum(not port.optional for port in config.input) + len(batching.state) + len(kinds) + len(config.batch_input)
 
 
 def _check_port(notes: Notes, model: Model, kind: str, port: Any, path: Path, tensor: Tensor, *, required: bool) -> None:

@@ -88,7 +88,7 @@ def _check_model(notes: Notes, model: Model) -> dict[int, VersionFile]:
         check_ensemble(notes, model)
         return files
     check_instances(notes, model)
-    check_warmup(notes, model)
+    check_warmup(notes, model, files)
     if not config.input or not config.output:
         effect: Effect = "loads" if model.backend == ONNX else "depends"
         if not notes.auto_complete:

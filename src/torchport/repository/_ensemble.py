@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torchport.repository._against_file import listed
 from torchport.repository._backend import ENSEMBLE
+from torchport.repository._ends import End, ends_of
 from torchport.repository._files import VersionFile
 from torchport.repository._folder import Model, Notes
 from torchport.repository._sizes import dtype_name
@@ -16,20 +16,6 @@ from torchport.repository._text import Path
 __all__ = ["check_ensemble", "check_flow", "check_steps", "ensemble_order"]
 
 _AT: Path = ("ensemble_scheduling", 0, "step")
-
-
-@dataclass(frozen=True)
-class _End:
-    """One end of a tensor between steps: what a port says of it."""
-
-    dtype: str
-    dims: tuple[int, ...]
-    batched: bool
-
-    @property
-    def full(self) -> tuple[int, ...]:
-        """The dims with the batch."""
-        return (-1, *self.dims) if self.batched else self.dims
 
 
 def check_ensemble(notes: Notes, model: Model) -> None:
@@ -111,10 +97,10 @@ def ensemble_order(notes: Notes, models: Mapping[str, Model]) -> list[Model]:
 def check_steps(notes: Notes, model: Model, models: Mapping[str, Model], files: Mapping[str, Mapping[int, VersionFile]]) -> None:
     """The ensemble against the models of its steps."""
     config = model.message
-    tensors: dict[str, _End] = {}
+    tensors: dict[str, End] = {}
     for port in (*config.input, *config.output):
         dims = port.reshape.shape if port.HasField("reshape") else port.dims
-        tensors.setdefault(port.name, _End(dtype_name(port, "data_type"), tuple(dims), model.batched))
+        tensors.setdefault(port.name, End(dtype_name(port, "data_type"), tuple(dims), model.batched))
     for number, step in enumerate(config.ensemble_scheduling.step):
         at: Path = (*_AT, number)
         other = models.get(step.model_name)
@@ -127,7 +113,7 @@ def check_steps(notes: Notes, model: Model, models: Mapping[str, Model], files: 
 
 
 def _check_step(
-    notes: Notes, model: Model, step: Any, at: Path, other: Model, files: Mapping[int, VersionFile], tensors: dict[str, _End]
+    notes: Notes, model: Model, step: Any, at: Path, other: Model, files: Mapping[int, VersionFile], tensors: dict[str, End]
 ) -> None:
     wanted = step.model_version
     if wanted != -1 and wanted not in other.served:
@@ -142,7 +128,7 @@ def _check_step(
             "ensemble/batch-size", model, f"{other.name!r} takes less", at=("max_batch_size",), found=found, expected=f"{most} at most"
         )
     for kind, mapped in (("input", step.input_map), ("output", step.output_map)):
-        ends = _ends(other, kind, files)
+        ends = ends_of(other, kind, files)
         if not ends:
             continue  # left to the server, and to a file that cannot be read here
         where = (*at, f"{kind}_map")
@@ -161,23 +147,7 @@ def _check_step(
                     notes.say("ensemble/input-unmapped", model, f"input {name!r} of {other.name!r}", at=where, expected=name)
 
 
-def _ends(model: Model, kind: str, files: Mapping[int, VersionFile]) -> dict[str, _End]:
-    """A model's ports: those of its configuration, or of its file where they are left to the server."""
-    ports = getattr(model.message, kind) if model.config is not None else ()
-    if ports:
-        return {port.name: _End(dtype_name(port, "data_type"), tuple(port.dims), model.batched) for port in ports}
-    newest = next((files[version] for version in reversed(model.served) if version in files), None)
-    if newest is None:
-        return {}
-    known = newest.inputs if kind == "input" else newest.outputs
-    return {
-        name: _End(tensor.dtype, tensor.dims[1:] if model.batched else tensor.dims, model.batched)
-        for name, tensor in known.items()
-        if tensor is not None and tensor.dims is not None
-    }
-
-
-def _compare(notes: Notes, model: Model, said: str, one: _End, other: _End, at: Path) -> None:
+def _compare(notes: Notes, model: Model, said: str, one: End, other: End, at: Path) -> None:
     if one.dtype != other.dtype:
         notes.say("ensemble/dtype", model, said, at=at, found=one.dtype, expected=other.dtype)
     elif not (_alike(one.dims, other.dims) or _alike(one.full, other.full)):

@@ -69,6 +69,7 @@ _ALL = (
     Rule("config/incomplete", _L, "inputs or outputs are left to the server, which then may batch requests, too",
          "list all inputs and outputs", strict=_R),
     Rule("config/batch-size-unstated", _L, "max_batch_size is not stated, which means 0 or is guessed", "write max_batch_size, 0 too"),
+    Rule("config/new-field", _D, "older servers do not know this field, and refuse it", "leave it out, or use a newer server"),
     # -- which model, which backend
     Rule("model/name", _R, "the name is not that of the folder", "name both alike, or leave the name out"),
     Rule("model/backend-missing", _R, "nothing says which backend serves the model", "write backend"),
@@ -103,6 +104,7 @@ _ALL = (
     # -- inputs and outputs against the model's file
     Rule("io/input-unknown", _R, "the model's file has no such input", "the names are those in the file"),
     Rule("io/input-missing", _R, "an input of the model's file is not listed", "list every input"),
+    Rule("io/input-count", _R, "inputs, states, controls and batch inputs are not as many as in the file", "list each of them once"),
     Rule("io/output-unknown", _R, "the model's file has no such output", "the names are those in the file"),
     Rule("io/output-unlisted", _L, "an output of the model's file is not listed: clients cannot ask for it", "list it, if clients want it"),
     Rule("io/dtype", _R, "the data_type is not that of the model's file", "write the file's data_type"),

@@ -64,6 +64,10 @@ def check_instances(notes: Notes, model: Model) -> None:
 def check_cache(notes: Notes, model: Model) -> None:
     """What the response cache cannot keep, and who else has a say when a model is loaded."""
     config = model.message
+    new = {"model_metrics": (), "max_inflight_responses": ("ensemble_scheduling", 0)}
+    for name, at in new.items():
+        if model.config is not None and (*at, name) in model.config.places:
+            notes.say("config/new-field", model, "a new field", at=(*at, name), found=name)
     if config.model_repository_agents.agents:
         found = ", ".join(agent.name for agent in config.model_repository_agents.agents)
         notes.say("model/agent", model, "agents are named", at=("model_repository_agents", 0), found=found)
