@@ -261,6 +261,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ctc-conformer-stacking": ctc(conformer(subsampling="stacking", subsampling_factor=3, untie_biases=False)),
     "ctc-conformer-stacking-norm": ctc(conformer(subsampling="stacking_norm", conv_norm_type="group_norm4", feat_out=12), 12),
     "ctc-conformer-window": ctc(conformer(att_context_size=[3, 1], conv_context_size=[3, 1], conv_norm_type="layer_norm")),
+    "ctc-conformer-local": ctc(conformer(self_attention_model="rel_pos_local_attn", att_context_size=[5, 3], n_heads=4)),
+    "ctc-conformer-local-before": ctc(conformer(self_attention_model="rel_pos_local_attn", att_context_size=[6, 0], untie_biases=False)),
     "ctc-fastconformer": ctc(conformer(subsampling="dw_striding", subsampling_factor=8, xscaling=False, use_bias=False)),
     "ctc-fastconformer-causal": ctc(
         conformer(

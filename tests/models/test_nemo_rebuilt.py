@@ -74,7 +74,7 @@ def test_every_weight_of_the_graph_matters(tmp_path, name):
     assert unseen == []
 
 
-EXPORTED = ["ctc-conformer", "ctc-citrinet", "ctc-quartznet-layer-norm", "tdt-fastconformer", "rnnt-stateless"]
+EXPORTED = ["ctc-conformer", "ctc-conformer-local", "ctc-citrinet", "ctc-quartznet-layer-norm", "tdt-fastconformer", "rnnt-stateless"]
 EXPORTED += ["speaker-titanet", "speaker-speakernet", "speaker-ecapa", "classification-greatest", "vad-frames-deeper"]
 EXPORTED += ["tts-fastpitch-speakers", "tts-hifigan-singles"]
 
@@ -149,7 +149,7 @@ def test_chained_chunks_are_the_whole(tmp_path):
     torch.testing.assert_close(streamed, whole[:, : streamed.shape[1]], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["ctc-conformer", "ctc-conformer-absolute", "ctc-quartznet", "ctc-conformer-plain"])
+@pytest.mark.parametrize("name", ["ctc-conformer", "ctc-conformer-local", "ctc-quartznet", "ctc-conformer-plain"])
 def test_an_encoder_that_takes_no_chunks_says_so(tmp_path, name):
     with pytest.raises(HookError, match="takes no chunks"):
         golden.restored(tmp_path, name).set_export_config({"cache_support": True})
@@ -180,7 +180,10 @@ def test_no_table_of_positions_ends():
         ("ctc-conformer", {"encoder": {"reduction": "striding"}}, "encoder.reduction"),
         ("ctc-conformer", {"encoder": {"subsampling": "vggnet"}}, "encoder.subsampling"),
         ("ctc-conformer", {"encoder": {"subsampling_factor": 6}}, "encoder.subsampling_factor"),
-        ("ctc-conformer", {"encoder": {"self_attention_model": "rel_pos_local_attn"}}, "encoder.self_attention_model"),
+        ("ctc-conformer", {"encoder": {"self_attention_model": "performer"}}, "encoder.self_attention_model"),
+        ("ctc-conformer", {"encoder": {"self_attention_model": "rel_pos_local_attn"}}, "encoder.att_context_size"),
+        ("ctc-conformer-local", {"encoder": {"global_tokens": 1}}, "encoder.global_tokens"),
+        ("ctc-conformer-local", {"encoder": {"att_context_style": "chunked_limited"}}, "encoder.att_context_style"),
         ("ctc-conformer", {"encoder": {"conv_norm_type": "fused_batch_norm"}}, "encoder.conv_norm_type"),
         ("ctc-conformer", {"encoder": {"conv_context_size": [1, 1]}}, "encoder.conv_context_size"),
         ("ctc-conformer", {"encoder": {"att_context_size": [1]}}, "encoder.att_context_size.left"),

@@ -129,3 +129,15 @@ def test_transcripts_of_rebuilt_files_are_those_of_nemos_eager_model(tmp_path, n
             assert list(have.tokens) == [int(one) for one in want.y_sequence]
             spoken += len(have.tokens)
     assert spoken > 500
+
+
+@pytest.mark.parametrize("window", [[3, 5], [0, 4]])
+def test_the_places_of_an_uneven_window_are_counted_as_nemo_does(tmp_path, window):
+    from nemo.core import ModelPT as NemoModel
+    from omegaconf import OmegaConf
+
+    config = ctc(conformer(self_attention_model="rel_pos_local_attn", att_context_size=window))
+    model = NemoModel.from_config_dict(OmegaConf.create(config)).eval()
+    inputs = seeded_features(BANDS, 2, 90, 0)
+    assert difference(model, rebuilt_from(model, tmp_path), "self", inputs) < 1e-5
+    assert torchport.export(model, tmp_path / "m.onnx").proof.ok

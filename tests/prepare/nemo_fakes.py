@@ -65,6 +65,14 @@ class RelPositionMultiHeadAttentionLongformer(nn.Module):
         layers = ((self.linear_q, query), (self.linear_k, key), (self.linear_v, value))
         return tuple(layer(x).view(x.shape[0], -1, self.h, self.d_k).transpose(1, 2) for layer, x in layers)
 
+    def place(self, places, distance):
+        """NeMo counts the places of either side from the outside in, as if both were as wide as the wider one."""
+        before, after = self.att_context_size
+        wide = max(before, after)
+        if distance + wide < before:
+            return places[distance + wide]
+        return places[before + distance + after - wide] if distance + after >= wide else torch.zeros_like(places[0])
+
     def forward(self, query, key, value, pad_mask, pos_emb, cache=None):
         q, k, v = self.forward_qkv(query, key, value)
         places = self.linear_pos(pos_emb).view(-1, self.h, self.d_k)
@@ -73,7 +81,7 @@ class RelPositionMultiHeadAttentionLongformer(nn.Module):
         for row, padded in enumerate(pad_mask.tolist()):
             for step in (step for step in range(q.shape[2]) if not padded[step]):
                 seen = [one for one in range(max(0, step - before), min(q.shape[2], step + after + 1)) if not padded[one]]
-                near = torch.stack([places[one - step + before] for one in seen], dim=1)  # (head, window, size)
+                near = torch.stack([self.place(places, one - step) for one in seen], dim=1)  # (head, window, size)
                 scores = torch.einsum("hd,hwd->hw", q[row, :, step] + self.pos_bias_u, k[row][:, seen])
                 scores = scores + torch.einsum("hd,hwd->hw", q[row, :, step] + self.pos_bias_v, near)
                 answer[row, :, step] = torch.einsum("hw,hwd->hd", (scores / self.s_d_k).softmax(-1), v[row][:, seen])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from torchport.prepare.masked_layers import derived
 from torchport.prepare.replacement import Replacement, defined_by
 
-__all__ = ["LocalAttentionReplacement"]
+__all__ = ["LocalAttentionReplacement", "sliding_window"]
 
 _LOCAL = "nemo.collections.asr.parts.submodules.multi_head_attention.RelPositionMultiHeadAttentionLongformer"
 
@@ -50,34 +51,65 @@ class LocalAttentionReplacement(Replacement):
 def _forward(self: Any, query: Any, key: Any, value: Any, pad_mask: Any, pos_emb: Any, cache: Any = None) -> Any:
     key, value, query, cache = self.update_cache(key=key, value=value, query=query, cache=cache)
     q, k, v = self.forward_qkv(query, key, value)  # (batch, head, time, size)
-    steps = q.shape[2]
-    before, after = self.att_context_size
+    places = self.linear_pos(pos_emb).view(pos_emb.shape[0], -1, self.h, self.d_k).transpose(1, 2)
+    by_place = torch.matmul(q + self.pos_bias_v.unsqueeze(1), places.transpose(-2, -1))
+    window = (self.att_context_size[0], self.att_context_size[1])
+    answer = sliding_window(q + self.pos_bias_u.unsqueeze(1), by_place, k, v, pad_mask, window, 1 / self.s_d_k, self.dropout)
+    answer = self.linear_out(answer.transpose(1, 2).flatten(2))
+    return answer if cache is None else (answer, cache)
+
+
+def sliding_window(
+    queries: torch.Tensor,
+    by_place: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    padding: torch.Tensor,
+    window: tuple[int, int],
+    scale: float,
+    dropout: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Attention of each frame to those in a window around it.
+
+    Args:
+        queries: ``(batch, head, time, size)``.
+        by_place: What a query adds for each place in its window, ``(batch, head, time, before + after + 1)``, the first place first.
+        keys: As the queries.
+        values: As the queries.
+        padding: True where nothing counts, ``(batch, time)``.
+        window: Frames before and after.
+        scale: What scores are multiplied by.
+        dropout: Put on the weights.
+
+    Returns:
+        ``(batch, head, time, size)``; zero for queries that are padding.
+    """
+    steps = queries.shape[2]
+    before, after = window
     width = max(before, after)
     short = (width - steps % width) % width  # to whole blocks
-    q, k, v = (F.pad(one, (0, 0, 0, short)) for one in (q, k, v))
-    padding = F.pad(pad_mask, (0, short), value=True)  # (batch, time): true where nothing counts
-
-    places = self.linear_pos(pos_emb).view(pos_emb.shape[0], -1, self.h, self.d_k).transpose(1, 2)
-    by_place = torch.matmul(q + self.pos_bias_v.unsqueeze(1), places.transpose(-2, -1))  # (batch, head, time, before + after + 1)
+    queries, by_place, keys, values = (F.pad(one, (0, 0, 0, short)) for one in (queries, by_place, keys, values))
+    padding = F.pad(padding, (0, short), value=True)
 
     row, column = torch.arange(width).unsqueeze(1), torch.arange(3 * width).unsqueeze(0)
-    place = column - width - row + before  # which place relative to the query a key in the three blocks has
-    within = (place >= 0) & (place <= before + after)
-    place = place.clamp(0, before + after).to(q.device)
+    place = (column - row).to(queries.device)  # of a key in the three blocks, counted from the wider side's farthest
+    within = (place >= width - before) & (place <= width + after)
+    # NeMo counts the places of either side from the outside in, as if both were as wide; weights have learnt it.
+    early, late = place < before, place >= 2 * width - after
+    place = torch.where(early, place, place + before + after - 2 * width).clamp(0, before + after)
 
-    blocks = _blocks(q + self.pos_bias_u.unsqueeze(1), width)
-    scores = torch.matmul(blocks, _neighbours(k, width).transpose(-2, -1))  # (batch, head, block, width, 3 width)
+    blocks = _blocks(queries, width)
+    scores = torch.matmul(blocks, _neighbours(keys, width).transpose(-2, -1))  # (batch, head, block, width, 3 width)
     by_place = _blocks(by_place, width)
-    scores = scores + torch.gather(by_place, -1, place.expand(*by_place.shape[:3], -1, -1))
-    outside = _neighbours(padding.unsqueeze(1).unsqueeze(-1).to(q.dtype), width, fill=1.0).transpose(-2, -1) > 0.5
-    scores = (scores / self.s_d_k).masked_fill(outside | ~within.to(q.device), float("-inf"))
+    added = torch.gather(by_place, -1, place.expand(*by_place.shape[:3], -1, -1))
+    scores = scores + (added if before == after else added.masked_fill(~(early | late), 0.0))
+    outside = _neighbours(padding.unsqueeze(1).unsqueeze(-1).to(queries.dtype), width, fill=1.0).transpose(-2, -1) > 0.5
+    scores = (scores * scale).masked_fill(outside | ~within, float("-inf"))
 
-    nothing = _blocks(padding.unsqueeze(1).unsqueeze(-1).to(q.dtype), width) > 0.5  # queries that are padding see nothing
+    nothing = _blocks(padding.unsqueeze(1).unsqueeze(-1).to(queries.dtype), width) > 0.5  # queries that are padding see nothing
     weights = torch.softmax(scores.masked_fill(nothing, 0.0), dim=-1).masked_fill(nothing, 0.0)
-    answer = torch.matmul(self.dropout(weights), _neighbours(v, width))
-    answer = answer.flatten(2, 3).transpose(1, 2)[:, :steps].flatten(2)
-    answer = self.linear_out(answer)
-    return answer if cache is None else (answer, cache)
+    answer = torch.matmul(weights if dropout is None else dropout(weights), _neighbours(values, width))
+    return answer.flatten(2, 3)[:, :, :steps]
 
 
 def _blocks(x: torch.Tensor, width: int) -> torch.Tensor:

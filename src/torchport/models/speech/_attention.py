@@ -1,6 +1,7 @@
-"""Self-attention of a Conformer: with positions relative to the query, or with absolute ones added before.
+"""Self-attention of a Conformer: with positions relative to the query, to all frames or to a window; or with absolute ones added before.
 
-After Dai et al., "Transformer-XL" (https://arxiv.org/abs/1901.02860), section 3.3, and Vaswani et al. (https://arxiv.org/abs/1706.03762).
+After Dai et al., "Transformer-XL" (https://arxiv.org/abs/1901.02860), section 3.3, Vaswani et al. (https://arxiv.org/abs/1706.03762), and,
+for the window, Beltagy et al., "Longformer" (https://arxiv.org/abs/2004.05150).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Attention", "RelativeAttention", "Sinusoids"]
+from torchport.prepare.local_attention import sliding_window
+
+__all__ = ["Attention", "LocalAttention", "RelativeAttention", "Sinusoids"]
 
 _BASE = 10000.0
 _HIDDEN = -10000.0
@@ -24,13 +27,14 @@ class Sinusoids(nn.Module):
     Args:
         width: Numbers of a code.
         relative: Positions from the farthest ahead of a query to the farthest behind it, instead of those from zero on.
+        window: Only so many frames before and after.
     """
 
     rates: Tensor
 
-    def __init__(self, width: int, *, relative: bool) -> None:
+    def __init__(self, width: int, *, relative: bool, window: tuple[int, int] | None = None) -> None:
         super().__init__()
-        self.relative = relative
+        self.relative, self.window = relative, window
         self.register_buffer("rates", torch.exp(torch.arange(0, width, 2).float() * -(math.log(_BASE) / width)), persistent=False)
 
     def forward(self, x: Tensor, before: int = 0) -> Tensor:
@@ -40,10 +44,12 @@ class Sinusoids(nn.Module):
             x: The frames.
             before: How many frames stand before them, and are seen too.
         """
-        steps = x.size(1) + before
-        place = torch.arange(2 * steps - 1 if self.relative else steps, device=x.device)
-        if self.relative:
-            place = steps - 1 - place
+        if self.window is not None:
+            place = torch.arange(self.window[0], -self.window[1] - 1, -1, device=x.device)
+        elif self.relative:
+            place = x.size(1) + before - 1 - torch.arange(2 * (x.size(1) + before) - 1, device=x.device)
+        else:
+            place = torch.arange(x.size(1) + before, device=x.device)
         angle = place.to(self.rates.dtype).unsqueeze(1) * self.rates
         return torch.stack((angle.sin(), angle.cos()), dim=2).flatten(1).unsqueeze(0).to(x.dtype)
 
@@ -110,6 +116,32 @@ class RelativeAttention(Attention):
         by_content = torch.matmul(queries + self.pos_bias_u.unsqueeze(1), keys.transpose(2, 3))
         by_place = torch.matmul(queries + self.pos_bias_v.unsqueeze(1), self._split(self.linear_pos(places)).transpose(2, 3))
         return by_content + _aligned(by_place, keys.size(2))
+
+
+class LocalAttention(RelativeAttention):
+    """Attention to a window around each frame.
+
+    Args:
+        width: Numbers of a frame.
+        heads: Heads; they share the width.
+        bias: Whether the projections have biases.
+        window: Frames before and after.
+    """
+
+    def __init__(self, width: int, heads: int, *, bias: bool, window: tuple[int, int]) -> None:
+        super().__init__(width, heads, bias=bias)
+        self.window = window
+
+    def forward(self, x: Tensor, hidden: Tensor, places: Tensor, before: Tensor | None = None) -> Tensor:
+        """Attends; ``hidden`` is true for frames that are padding, ``(batch, time)``, and ``places`` are those of the window."""
+        queries = self._split(self.linear_q(x))
+        by_place = torch.matmul(queries + self.pos_bias_v.unsqueeze(1), self._split(self.linear_pos(places)).transpose(2, 3))
+        keys, values = self._split(self.linear_k(x)), self._split(self.linear_v(x))
+        mixed = sliding_window(
+            queries + self.pos_bias_u.unsqueeze(1), by_place, keys, values, hidden, self.window, 1 / math.sqrt(self.size)
+        )
+        answer: Tensor = self.linear_out(mixed.transpose(1, 2).flatten(2))
+        return answer
 
 
 def _aligned(scores: Tensor, keys: int) -> Tensor:

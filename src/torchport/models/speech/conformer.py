@@ -11,10 +11,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from torchport.models.speech._attention import Attention, RelativeAttention, Sinusoids
+from torchport.models.speech._attention import Attention, LocalAttention, RelativeAttention, Sinusoids
 from torchport.models.speech._base import EncoderPart
 from torchport.models.speech._conformer_layer import ConformerLayer, ConvolutionModule
-from torchport.models.speech._masks import inside, read_context
+from torchport.models.speech._masks import Context, inside, read_context
 from torchport.models.speech._options import Options
 from torchport.models.speech._streaming import Streaming, cannot_stream
 from torchport.models.speech._subsampling import ConvolutionalSubsampling, LinearProjection, Stacking
@@ -46,12 +46,13 @@ class ConformerEncoder(EncoderPart):
         self.pre_encode = _subsampling(options, self.bands, width, self.factor)
         self.scale = math.sqrt(width) if options.flag("xscaling", True) else 1.0
         self.context = read_context(options)
-        kind = options.text("self_attention_model", "rel_pos", among=("rel_pos", "abs_pos"))
+        kind = options.text("self_attention_model", "rel_pos", among=("rel_pos", "abs_pos", "rel_pos_local_attn"))
         self.relative = kind == "rel_pos"
-        self.places = Sinusoids(width, relative=self.relative)
+        self.window = _window(options, self.context) if kind == "rel_pos_local_attn" else None
+        self.places = Sinusoids(width, relative=self.relative, window=self.window)
         self.inner = width
         self.sides = _sides(options)
-        self.layers = nn.ModuleList(_layers(options, width, layers, self.sides, relative=self.relative))
+        self.layers = nn.ModuleList(_layers(options, width, layers, self.sides, relative=self.relative, window=self.window))
         outer = options.number("feat_out", -1)
         self.out_proj = nn.Linear(width, outer) if outer > 0 and outer != width else None
         self.width = outer if self.out_proj is not None else width
@@ -98,16 +99,20 @@ class ConformerEncoder(EncoderPart):
         x, lengths = self.pre_encode(audio_signal.transpose(1, 2), length)
         x = x * self.scale
         places = self.places(x)
-        if not self.relative:
+        if not self.relative and self.window is None:
             x = x + places
         within = inside(lengths, x.size(1))
-        seen = within.unsqueeze(1) & within.unsqueeze(2)
-        reach = self.context.seen(x.size(1), x.device)
-        hidden = ~(seen if reach is None else seen & reach).unsqueeze(1)
         padding = ~within
+        hidden = padding if self.window is not None else self._hidden(within)
         for layer in self.layers:
             x = layer(x, hidden, padding, places)
         return self._projected(x), lengths.to(torch.int64)
+
+    def _hidden(self, within: Tensor) -> Tensor:
+        """Which frame does not see which, ``(batch, 1, time, time)``, of those that count ``(batch, time)``."""
+        seen = within.unsqueeze(1) & within.unsqueeze(2)
+        reach = self.context.seen(within.size(1), within.device)
+        return ~(seen if reach is None else seen & reach).unsqueeze(1)
 
     def _chunk(self, audio_signal: Tensor, length: Tensor, attended: Tensor, convolved: Tensor, filled: Tensor) -> tuple[Tensor, ...]:
         plan = self.streaming()
@@ -160,7 +165,19 @@ def _subsampling(options: Options, bands: int, width: int, factor: int) -> nn.Mo
     )
 
 
-def _layers(options: Options, width: int, count: int, sides: tuple[int, int], *, relative: bool) -> list[ConformerLayer]:
+def _window(options: Options, context: Context) -> tuple[int, int]:
+    """The window of local attention."""
+    if context.chunked:
+        Options({"att_context_style": "chunked_limited"}, options.where).only("att_context_style", "regular")
+    if min(context.left, context.right) < 0 or max(context.left, context.right) == 0:
+        Options({"att_context_size": [context.left, context.right]}, options.where).only("att_context_size", "two numbers above -1")
+    options.only("global_tokens", 0)
+    return context.left, context.right
+
+
+def _layers(
+    options: Options, width: int, count: int, sides: tuple[int, int], *, relative: bool, window: tuple[int, int] | None
+) -> list[ConformerLayer]:
     heads, bias = options.number("n_heads", 4, least=1), options.flag("use_bias", True)
     inner = width * options.number("ff_expansion_factor", 4, least=1)
     norm = options.text("conv_norm_type", "batch_norm")
@@ -169,7 +186,13 @@ def _layers(options: Options, width: int, count: int, sides: tuple[int, int], *,
         shared = (nn.Parameter(torch.zeros(heads, width // heads)), nn.Parameter(torch.zeros(heads, width // heads)))
     made = []
     for _ in range(count):
-        attention = RelativeAttention(width, heads, bias=bias, shared=shared) if relative else Attention(width, heads, bias=bias)
+        attention = (
+            LocalAttention(width, heads, bias=bias, window=window)
+            if window is not None
+            else RelativeAttention(width, heads, bias=bias, shared=shared)
+            if relative
+            else Attention(width, heads, bias=bias)
+        )
         convolution = ConvolutionModule(width, *sides, _norm(norm, width, options.where), bias=bias)
         made.append(ConformerLayer(width, inner, attention, convolution, bias=bias))
     return made
