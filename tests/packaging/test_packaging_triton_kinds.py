@@ -535,3 +535,42 @@ def test_the_checker_finds_nothing_in_what_is_written(joined, streaming, tmp_pat
         report = check_repository(tmp_path / "repo", auto_complete=auto_complete)
         assert [str(finding) for finding in report.findings] == []
         assert "refused" not in report.models.values()  # of TorchScript, files alone do not tell everything
+
+
+def test_an_ensemble_has_a_golden_case_that_its_models_make_together(joined, tmp_path):
+    joined.package(tmp_path / "repo", target="triton", options={"max_batch_size": 8})
+    version = tmp_path / "repo" / "m" / "1"
+    record = json.loads((version / "torchport.json").read_text())
+    assert record["goldens_from"] == "artifact"
+    [case] = record["goldens"]
+    inputs, outputs = (np.load(version / "goldens" / f"chained.{side}.npz") for side in ("inputs", "outputs"))
+    traced = joined.parts[0].goldens[0]
+    assert inputs["gain"].shape == (*traced.inputs["gain"].shape, 1)  # as clients of the ensemble send it
+    mel = Front()(torch.from_numpy(inputs["audio"]), torch.from_numpy(inputs["gain"][:, 0]))
+    expected = Back()(mel, torch.from_numpy(inputs["gain"][:, 0]))
+    np.testing.assert_allclose(outputs["scores"], expected, rtol=1e-4, atol=1e-5)
+    assert case["name"] == "chained"
+    assert 0 < case["tolerances"]["scores"] < 1e-3
+
+
+class Other(torch.nn.Module):
+    input_types = {"mel": ("batch 4 frames", "float32"), "weights": ("frames", "float32")}
+    output_types = {"scores": ("batch 4", "float32")}
+
+    def forward(self, mel, weights):
+        return (mel * weights).mean(2)
+
+    def input_example(self):
+        return torch.randn(2, 4, 11), torch.rand(11)
+
+
+class Apart(Joined):
+    def __init__(self):
+        super().__init__()
+        self.back = Other()
+
+
+def test_golden_inputs_that_do_not_go_together_make_no_case(tmp_path):
+    packaged = Apart().export(tmp_path / "m.onnx").package(tmp_path / "repo", target="triton")
+    assert json.loads((packaged.directory / "m" / "1" / "torchport.json").read_text())["goldens"] == []
+    assert any("the ensemble has no case of its own" in note for note in packaged.notes)

@@ -58,7 +58,7 @@ def test_what_is_served_answers_its_golden_cases_and_ends_with_an_interruption(r
             document = json.loads(asked.stdout)
             assert document["ok"]
             sent = {one["model"] for one in document["cases"] if one["sent"]}
-            assert sent == {*MODELS, *(f"{family}-script" for family in MODELS), "front-whole", "middle-whole", "after-whole"}
+            assert sent == {*MODELS, *(f"{family}-script" for family in MODELS), "front-whole", "middle-whole", "after-whole", "whole"}
             told = {one["words"] for one in document["cases"] if one["model"] == "stream"}
             assert told == {"not sent: the server keeps the state that the case brings along"}
         finally:

@@ -25,6 +25,7 @@ _OPTIONAL = {
     "huggingface-hub": "models from Hugging Face",
     "safetensors": "weights from .safetensors",
     "resemblyzer": "the weights of speaker-encoder-en",
+    "nvidia-pytriton": "torchport serve",
 }
 
 

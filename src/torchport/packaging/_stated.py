@@ -19,7 +19,7 @@ from torchport.verification._records import Array
 from torchport.verification.arrays import to_arrays
 from torchport.verification.tolerance import MULTIPLE, noise_between, tolerance_of
 
-__all__ = ["part_of_file"]
+__all__ = ["nudged", "part_of_file", "tolerances_near"]
 
 _HINT = "package it when it is exported: result.package(…), or torchport export … --bundle DIR"
 _USUAL = 17
@@ -89,7 +89,7 @@ def _goldens(path: Path, signature: Signature, session: Session) -> tuple[Golden
         try:
             inputs = to_arrays(make_inputs(signature, sizes, seed=1, extreme=extreme))
             outputs = session.run(inputs)
-            near = session.run({port: _nudged(array) for port, array in inputs.items()})
+            near = session.run({port: nudged(array) for port, array in inputs.items()})
         except (PortError, RuntimeFailure) as error:
             if extreme is not None:
                 continue  # a model may refuse extreme values; the usual ones it must take
@@ -101,7 +101,7 @@ def _goldens(path: Path, signature: Signature, session: Session) -> tuple[Golden
             ) from error
         if not made:
             name = "ragged" if is_ragged(signature, inputs) else name
-        made.append(Golden(name, sizes, inputs, outputs, _tolerances(outputs, near)))
+        made.append(Golden(name, sizes, inputs, outputs, tolerances_near(outputs, near)))
     return tuple(made)
 
 
@@ -111,7 +111,7 @@ def _usual_size(axis: Axis) -> int:
     return least if axis.max is None else min(least, axis.max // step * step)
 
 
-def _nudged(array: Array) -> Array:
+def nudged(array: Array) -> Array:
     """The inputs, each number moved to one of its neighbours."""
     if array.dtype.kind != "f":
         return array
@@ -120,7 +120,7 @@ def _nudged(array: Array) -> Array:
     return moved
 
 
-def _tolerances(outputs: Mapping[str, Array], near: Mapping[str, Array]) -> dict[str, float]:
+def tolerances_near(outputs: Mapping[str, Array], near: Mapping[str, Array]) -> dict[str, float]:
     """What another machine's rounding may do: so much as a step to the next number at every input does, times the proof's multiple."""
     same = {name: array for name, array in outputs.items() if near[name].shape == array.shape}
     noise = noise_between(same, near)

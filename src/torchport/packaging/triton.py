@@ -17,6 +17,7 @@ from torchport.packaging._base import Target
 from torchport.packaging._place import check_place, replace_ours
 from torchport.packaging._records import Order, Part
 from torchport.packaging._triton_batch import choose_batch, measure_batches
+from torchport.packaging._triton_chain import Link, chained_golden
 from torchport.packaging._triton_config import MARK, config_of, config_texts
 from torchport.packaging._triton_ensemble import Step, ensemble_config
 from torchport.packaging._triton_files import write_goldens
@@ -94,11 +95,12 @@ class TritonTarget(Target):
     def _write(self, parts: Sequence[Part], stage: Path, order: Order) -> Sequence[str]:
         settings = read_settings(order.options)
         *names, whole = _names(parts, order) if len(parts) > 1 else [*_names(parts, order), ""]
-        notes, steps, most = list[str](), list[Step](), 0
+        notes, steps, links, most = list[str](), list[Step](), list[Link](), 0
         for part, name in zip(parts, names, strict=True):
             model = stage / name if len(parts) > 1 else stage
             model.mkdir(exist_ok=True)
-            config, told = self._write_model(part, name, model, order, settings)
+            config, names_there, told = self._write_model(part, name, model, order, settings)
+            links.append((part, names_there))
             steps.append(Step(name, config["input"], config["output"]))
             most = min(most, config["max_batch_size"]) if len(steps) > 1 else config["max_batch_size"]
             notes += [*part.notes, *told]
@@ -107,10 +109,12 @@ class TritonTarget(Target):
             if joined is None:
                 notes.append("no output of one model is an input of a later one by name: they are models of their own, without an ensemble")
             else:
-                _write_config(stage / whole, order, joined, {"model": None, "ensemble": names})
+                notes += _write_ensemble(stage / whole, order, joined, links, steps, settings)
         return notes
 
-    def _write_model(self, part: Part, name: str, model: Path, order: Order, settings: Settings) -> tuple[dict[str, Any], list[str]]:
+    def _write_model(
+        self, part: Part, name: str, model: Path, order: Order, settings: Settings
+    ) -> tuple[dict[str, Any], Mapping[str, str], list[str]]:
         version = model / str(1 if order.overwrite else _next_version(order.directory / name))
         version.mkdir()
         copies = self.copy_artifact(part, version)
@@ -131,7 +135,7 @@ class TritonTarget(Target):
         }
         _write_config(model, order, config, record, version)
         notes = [f"max_batch_size {most}: above it, a row gets no cheaper here"] if curve else []
-        return config, notes
+        return config, ports.names, notes
 
     def _commit(self, stage: Path, order: Order, old: Collection[str]) -> None:
         """Moves every model to its place; an error takes back what was moved before it."""
@@ -208,12 +212,30 @@ def _next_version(home: Path) -> int:
     return max(taken, default=0) + 1
 
 
-def _write_config(model: Path, order: Order, config: Mapping[str, Any], record: Mapping[str, Any], version: Path | None = None) -> None:
+def _write_ensemble(
+    model: Path, order: Order, config: Mapping[str, Any], links: Sequence[Link], steps: Sequence[Step], settings: Settings
+) -> list[str]:
+    """Writes an ensemble with a golden case of its own; gives notes."""
+    version = model / str(1 if order.overwrite else _next_version(order.directory / model.name))
+    version.mkdir(parents=True)
+    outputs = [port["name"] for port in config["output"]]
+    single = {port["name"] for step in steps for port in (*step.inputs, *step.outputs) if "reshape" in port}
+    golden = chained_golden(links, outputs, single) if settings.goldens else None
+    named = {name: name for name in (*(port["name"] for port in config["input"]), *outputs)}
+    record = {
+        "model": None,
+        "ensemble": [step.model for step in steps],
+        "goldens": write_goldens([golden], named, version) if golden is not None else [],
+        "goldens_from": "artifact",
+    }
+    _write_config(model, order, config, record, version)
+    alone = "the golden inputs of the models do not go together: the ensemble has no case of its own"
+    return [] if golden is not None or not settings.goldens else [alone]
+
+
+def _write_config(model: Path, order: Order, config: Mapping[str, Any], record: Mapping[str, Any], version: Path) -> None:
     """Writes the configuration and the record of a version; a further version leaves the configuration as it is."""
     home = order.directory / model.name
-    if version is None:
-        version = model / str(1 if order.overwrite else _next_version(home))
-        version.mkdir(parents=True)
     words = dict(sorted(order.metadata.items()))
     shared, own = config_texts(config, words)
     if home.is_dir() and not order.overwrite:
