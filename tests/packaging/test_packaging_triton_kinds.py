@@ -479,28 +479,46 @@ def test_an_error_while_models_come_takes_back_those_that_came(joined, tmp_path)
         targets.remove("late")
 
 
-def _package(path, repository, barrier, outcomes):
-    part = torchport.packaging.part_of_file(path)
+def _package(paths, repository, barrier, outcomes):
+    names = ["self"] if len(paths) == 1 else [path.stem.removesuffix("-m") for path in paths]
+    parts = [torchport.packaging.part_of_file(path, name) for path, name in zip(paths, names, strict=True)]
     barrier.wait()
     try:
-        targets["triton"].package([part], torchport.packaging.Order(repository))
+        targets["triton"].package(parts, torchport.packaging.Order(repository))
     except ArtifactExistsError as error:
         outcomes.put(error.message)
     else:
         outcomes.put("won")
 
 
-def test_packagers_at_once_win_or_say_that_they_did_not(streaming, tmp_path):
-    """Processes that really run at once: whoever did not add a version says so, and every version is whole."""
-    repository = tmp_path / "repo"
+def at_once(count, paths, repository):
+    """What packagers in processes of their own say, which begin to write at the same moment."""
     context = multiprocessing.get_context("fork")
-    barrier, outcomes = context.Barrier(3), context.Queue()
-    started = [context.Process(target=_package, args=(streaming.path, repository, barrier, outcomes)) for _ in range(3)]
+    barrier, outcomes = context.Barrier(count), context.Queue()
+    started = [context.Process(target=_package, args=(paths, repository, barrier, outcomes)) for _ in range(count)]
     for one in started:
         one.start()
     told = [outcomes.get(timeout=120) for _ in started]
     for one in started:
         one.join()
+    return told
+
+
+def test_of_packagers_of_several_models_at_once_one_wins_at_a_time(joined, tmp_path):
+    repository = tmp_path / "repo"
+    told = at_once(3, [part.artifact.path for part in joined.parts], repository)
+    assert set(told) <= {"won", "somebody else added to this model meanwhile"}
+    assert told.count("won") >= 1
+    for model in ("front-m", "back-m", "m"):
+        versions = sorted(path.name for path in (repository / model).iterdir() if path.name.isdecimal())
+        assert versions == [str(number + 1) for number in range(told.count("won"))]
+    assert [path.name for path in tmp_path.iterdir()] == ["repo"]
+
+
+def test_packagers_at_once_win_or_say_that_they_did_not(streaming, tmp_path):
+    """Processes that really run at once: whoever did not add a version says so, and every version is whole."""
+    repository = tmp_path / "repo"
+    told = at_once(3, [streaming.path], repository)
     versions = sorted(path.name for path in (repository / "s").iterdir() if path.name.isdecimal())
     assert versions == [str(number + 1) for number in range(told.count("won"))]
     assert told.count("won") >= 1
