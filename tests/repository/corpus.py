@@ -302,6 +302,7 @@ case("order and priorities", "batching/ordering",
      config=SOUND + "dynamic_batching { preserve_ordering: true priority_levels: 2 default_priority_level: 1 }\n")  # fmt: skip
 case("order and delays", "batching/ordering", config=SOUND + "dynamic_batching { preserve_ordering: true default_queue_policy"
      " { timeout_action: DELAY default_timeout_microseconds: 5 } }\n")  # fmt: skip
+case("gpus of any kind", "instance/gpu", config=SOUND + "instance_group { gpus: [0] }\n", live=False)
 case("gpu", "instance/gpu", config=SOUND + "instance_group { kind: KIND_GPU }\n", live=False)
 case("gpus of a cpu", "instance/gpus", config=SOUND + "instance_group { kind: KIND_CPU gpus: [0] }\n")
 case("profile", "instance/profile", config=SOUND + 'instance_group { kind: KIND_CPU profile: "0" }\n')
@@ -507,6 +508,8 @@ ensemble("steps that do not count the batch",
 
 
 case("state more than the file has", "sequence/state-port", "io/input-count", config=simple("[4, -1]") + STATE)
+case("state beside inputs that the server completes", "io/input-count", "config/incomplete",
+     config='backend: "onnxruntime" max_batch_size: 8\n' + STATE, onnx="state", strict=("config/incomplete",))  # fmt: skip
 case("batch input that the file does not have", "io/input-count",
      config=SOUND + 'batch_input { kind: BATCH_ELEMENT_COUNT target_name: "n" data_type: TYPE_INT32 source_input: "x" }\n')  # fmt: skip
 case("metrics", "config/new-field", config=SOUND + "model_metrics {}\n", live=False)

@@ -56,6 +56,8 @@ def check_against_file(notes: Notes, model: Model, file: VersionFile, others: se
     config = model.message
     listed_inputs = {port.name for port in config.input}
     counted = _count(config)
+    if notes.auto_complete and not config.input and not config.batch_input:
+        counted += len(file.inputs)  # all of them are added, also those that are a state already
     if config.input:
         for name in (one for one in file.inputs if one not in listed_inputs and one not in others):
             # The backend counts the inputs, and looks for the names of those that clients send and of controls.
@@ -89,7 +91,7 @@ def check_against_file(notes: Notes, model: Model, file: VersionFile, others: se
         tensor = known[port.name]
         assert tensor is not None
         _check_port(notes, model, kind, port, path, tensor, required=port.name in file.inputs)
-    if config.input and counted != len(file.inputs) and model.name not in notes.refused:
+    if counted != len(file.inputs) and model.name not in notes.refused:
         found = f"{counted} with states, controls and batch inputs"
         notes.say("io/input-count", model, "the file has another number of inputs", found=found, expected=len(file.inputs))
 

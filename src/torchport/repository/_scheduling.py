@@ -51,7 +51,7 @@ def check_instances(notes: Notes, model: Model) -> None:
         at = ("instance_group", number)
         if group.kind not in _KINDS.values():
             notes.say("instance/kind", model, "there is no such kind", at=(*at, "kind"), found=group.kind)
-        if group.kind == _KINDS["KIND_GPU"]:
+        if group.kind == _KINDS["KIND_GPU"] or (group.gpus and group.kind == _KINDS["KIND_AUTO"]):
             notes.say("instance/gpu", model, "the model asks for a GPU", at=(*at, "kind"))
         elif group.gpus and group.kind in (_KINDS["KIND_CPU"], _KINDS["KIND_MODEL"]):
             notes.say("instance/gpus", model, "GPUs are listed", at=(*at, "gpus"), found=", ".join(map(str, group.gpus)))
