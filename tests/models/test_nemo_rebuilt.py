@@ -113,7 +113,7 @@ def test_chained_chunks_of_a_file_are_those_of_the_model(tmp_path, name):
     model.set_export_config({"cache_support": True})
     result = torchport.export(model, tmp_path / "m.onnx")
     assert result.proof.ok
-    plan = model.encoder.streaming()
+    plan = model.encoder.chunks
     features = torch.randn(2, 16, plan.before + 6 * plan.shift + plan.chunk, generator=torch.Generator().manual_seed(0))
     caches = plan.first(2)
     given = {key: value.numpy() for key, value in caches.items()}
@@ -134,7 +134,7 @@ def test_chained_chunks_are_the_whole(tmp_path):
     with torch.no_grad():
         whole, _ = model(features, torch.tensor([85]))
         model.set_export_config({"cache_support": True, "first_chunk": True})
-        plan = model.encoder.streaming()
+        plan = model.encoder.chunks
         caches, pieces, start = plan.first(1), [], 0
         while start + plan.chunk <= 85:
             chunk = features[:, :, start - plan.before : start + plan.chunk]
@@ -143,7 +143,7 @@ def test_chained_chunks_are_the_whole(tmp_path):
             pieces.append(logprobs)
             start += plan.shift
             model.set_export_config({"first_chunk": False})
-            plan = model.encoder.streaming()
+            plan = model.encoder.chunks
     streamed = torch.cat(pieces, dim=1)
     assert streamed.shape[1] >= 20
     torch.testing.assert_close(streamed, whole[:, : streamed.shape[1]], atol=1e-5, rtol=1e-5)
@@ -153,6 +153,12 @@ def test_chained_chunks_are_the_whole(tmp_path):
 def test_an_encoder_that_takes_no_chunks_says_so(tmp_path, name):
     with pytest.raises(HookError, match="takes no chunks"):
         golden.restored(tmp_path, name).set_export_config({"cache_support": True})
+
+
+def test_caches_are_not_left_unread_in_silence(tmp_path):
+    model = golden.restored(tmp_path, "ctc-streaming")
+    with pytest.raises(HookError, match="was not told to take chunks"):
+        model(**next(calls("ctc-streaming")).inputs)
 
 
 def test_a_hybrid_model_has_no_third_decoder(tmp_path):

@@ -53,13 +53,14 @@ class EncoderPart(nn.Module):
     bands: int
     width: int
     factor: int
-    streams = False
-    """Whether the graph takes chunks, with caches."""
-    first_chunk = False
-    """Whether it takes the first chunk, and no other."""
+    chunks: Streaming | None = None
+    """How the graph takes chunks, with caches; ``None``: it takes all at once."""
 
-    def streaming(self) -> Streaming:
+    def streaming(self, *, first: bool) -> Streaming:
         """How the encoder takes chunks.
+
+        Args:
+            first: The first chunk, or any other.
 
         Raises:
             HookError: It cannot.
@@ -69,7 +70,7 @@ class EncoderPart(nn.Module):
     @property
     def input_types(self) -> dict[str, NeuralType]:
         """Features and lengths, and caches where it streams."""
-        return {**feature_ports(self.bands), **(self.streaming().input_types if self.streams else {})}
+        return {**feature_ports(self.bands), **({} if self.chunks is None else self.chunks.input_types)}
 
     @property
     def output_types(self) -> dict[str, NeuralType]:
@@ -80,14 +81,13 @@ class EncoderPart(nn.Module):
     @property
     def cache_types(self) -> dict[str, NeuralType]:
         """The caches for the next chunk, where it streams."""
-        return self.streaming().output_types if self.streams else {}
+        return {} if self.chunks is None else self.chunks.output_types
 
     def input_example(self) -> tuple[dict[str, Tensor]]:
         """A ragged batch of noise, the same at every call."""
-        if not self.streams:
+        if self.chunks is None:
             return (features_example(self.bands),)
-        plan = self.streaming()
-        return ({**features_example(self.bands, plan.frames), **plan.example(_ROWS)},)
+        return ({**features_example(self.bands, self.chunks.frames), **self.chunks.example(_ROWS)},)
 
 
 class SpeechModel(ModelPT, Exportable):

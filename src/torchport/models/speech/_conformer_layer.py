@@ -72,11 +72,11 @@ class ConvolutionModule(nn.Module):
             The answer, and the gated frames before the next chunk.
         """
         seen = torch.cat((before, F.pad(self._gated(x, padding), (0, self.sides[1]))), dim=2)
-        kept = seen[:, :, : seen.size(2) - dropped] if dropped else seen
+        end = seen.size(2) - dropped
         x = self.depthwise_conv(seen)
         if self.around:  # zeros were added to what needs none
             x = x[:, :, self.around : x.size(2) - self.around]
-        return self._normed(x), kept[:, :, kept.size(2) - self.sides[0] :]
+        return self._normed(x), seen[:, :, end - self.sides[0] : end]
 
     def _gated(self, x: Tensor, padding: Tensor) -> Tensor:
         return F.glu(self.pointwise_conv1(x.transpose(1, 2)), dim=1).masked_fill(padding.unsqueeze(1), 0.0)

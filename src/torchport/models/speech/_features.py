@@ -42,8 +42,8 @@ class FeatureModel(SpeechModel):
             OptionError: The model has no such setting.
             HookError: The encoder cannot take chunks.
         """
-        if config.get("cache_support") and "cache_support" in self.get_export_config():
-            self.encoder.streaming()
+        known = self.get_export_config()
+        wanted = {**known, **{name: value for name, value in config.items() if name in known}}
+        chunks = self.encoder.streaming(first=bool(wanted["first_chunk"])) if wanted.get("cache_support") else None
         super().set_export_config(config)
-        self.encoder.streams = bool(self.get_export_config().get("cache_support"))
-        self.encoder.first_chunk = bool(self.get_export_config().get("first_chunk"))
+        self.encoder.chunks = chunks

@@ -34,8 +34,8 @@ def of_encoder(config: Mapping[str, Any], encoder: EncoderPart) -> dict[str, Any
     stated = {**of_sound(config), "ports": {"features": "audio_signal", "feature_lengths": "length"}}
     if encoder.factor:
         stated["subsampling"] = encoder.factor
-    if encoder.streams:
-        plan = encoder.streaming()
+    if encoder.chunks is not None:
+        plan = encoder.chunks
         stated["streaming"] = {name: getattr(plan, name) for name in ("chunk", "shift", "before", "dropped", "valid")}
         stated["states"] = [
             of_state(name, after, first, batch_axis=0)

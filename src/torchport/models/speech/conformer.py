@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from torchport.errors import HookError
 from torchport.models.speech._attention import Attention, LocalAttention, RelativeAttention, Sinusoids
 from torchport.models.speech._base import EncoderPart
 from torchport.models.speech._conformer_layer import ConformerLayer, ConvolutionModule
@@ -62,8 +63,11 @@ class ConformerEncoder(EncoderPart):
         options.only("att_chunk_context_size", None)
         options.done()
 
-    def streaming(self) -> Streaming:
+    def streaming(self, *, first: bool) -> Streaming:
         """How the encoder takes chunks.
+
+        Args:
+            first: The first chunk, or any other.
 
         Raises:
             HookError: It sees too far ahead, or its positions are absolute.
@@ -72,7 +76,7 @@ class ConformerEncoder(EncoderPart):
         factor = self.factor if halves or isinstance(self.pre_encode, Stacking) else 0
         if not self.relative or not factor:
             raise cannot_stream("rel_pos, and striding or stacking before the layers")
-        return Streaming.of(self.context, len(self.layers), self.inner, self.sides, factor, overlapping=halves, first=self.first_chunk)
+        return Streaming.of(self.context, len(self.layers), self.inner, self.sides, factor, overlapping=halves, first=first)
 
     def forward(
         self,
@@ -115,7 +119,13 @@ class ConformerEncoder(EncoderPart):
         return ~(seen if reach is None else seen & reach).unsqueeze(1)
 
     def _chunk(self, audio_signal: Tensor, length: Tensor, attended: Tensor, convolved: Tensor, filled: Tensor) -> tuple[Tensor, ...]:
-        plan = self.streaming()
+        plan = self.chunks
+        if plan is None:
+            raise HookError(
+                "the encoder was not told to take chunks",
+                where="export_config.cache_support",
+                hint='set_export_config({"cache_support": True})',
+            )
         x, lengths = self.pre_encode(audio_signal.transpose(1, 2), length)
         x, lengths = x[:, plan.dropped :] * self.scale, (lengths - plan.dropped).clamp(min=0)
         steps = x.size(1) + plan.rows

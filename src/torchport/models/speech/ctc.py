@@ -96,7 +96,7 @@ class CtcModel(FeatureModel):
             Log-probabilities ``(batch, time, token)``, the blank last, how many encoded frames each row has, int64 ``(batch,)``, and
             the caches for the next chunk.
         """
-        caches = (cache_last_channel, cache_last_time, cache_last_channel_len) if self.encoder.streams else ()
+        caches = () if cache_last_channel is None else (cache_last_channel, cache_last_time, cache_last_channel_len)
         encoded, lengths, *after = self.encoder(audio_signal, length, *caches)
         return (self.decoder(encoded), lengths, *after)
 
