@@ -10,7 +10,7 @@ NEMO_STAMP := $(NEMO)/.installed
 TRITON := .venv-triton
 TRITON_STAMP := $(TRITON)/.installed
 
-.PHONY: demo test test-nemo test-triton bench-triton lint types check bench lock clean
+.PHONY: demo test test-nemo bench-nemo test-triton bench-triton lint types check bench lock clean
 
 $(STAMP): requirements.lock requirements-no-deps.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -52,6 +52,10 @@ test-triton: $(TRITON_STAMP)
 
 bench-triton: $(TRITON_STAMP)
 	PYTHONPATH=src $(TRITON)/bin/python benchmarks/serving.py
+
+bench-nemo: $(NEMO_STAMP)
+	OMP_NUM_THREADS=1 PYTHONPATH=src $(NEMO)/bin/python -W ignore benchmarks/nemo_exports.py --markdown
+	OMP_NUM_THREADS=1 PYTHONPATH=src $(NEMO)/bin/python -W ignore benchmarks/nemo_cost.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -181,19 +181,20 @@ def measured(name: str, format: str, exporter: str) -> Outcome:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """The outcomes as a table: a row for each model and format."""
+    """The outcomes as a table: a row for each model, two columns for each format."""
     by = {(one.model, one.format, one.exporter): one for one in outcomes}
-    rows = ["| model | format | torchport | NeMo's own export |", "|---|---|---|---|"]
-    for name, format in dict.fromkeys((one.model, one.format) for one in outcomes):
-        cells = [_cell(by.get((name, format, exporter))) for exporter in ("torchport", "nemo")]
-        rows.append(f"| `{name}` | {format} | {cells[0]} | {cells[1]} |")
+    columns = list(itertools.product(dict.fromkeys(one.format for one in outcomes), ("torchport", "nemo")))
+    titles = [f"{format}: {'NeMo' if exporter == 'nemo' else exporter}" for format, exporter in columns]
+    rows = [f"| model | {' | '.join(titles)} |", "|---|" + "---|" * len(columns)]
+    for name in dict.fromkeys(one.model for one in outcomes):
+        rows.append(f"| `{name}` | {' | '.join(_cell(by.get((name, *column))) for column in columns)} |")
     return "\n".join(rows)
 
 
 def _cell(one: Outcome | None) -> str:
     if one is None:
         return ""
-    reason = one.reason.replace("|", "/")
+    reason = one.reason.replace("|", "/")[:90].strip()
     if one.error is None:
         return f"{one.verdict}: {reason}"
     size = "another shape or NaN" if one.error == float("inf") else f"{one.error:.0e}"

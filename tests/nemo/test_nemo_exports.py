@@ -46,6 +46,26 @@ def test_the_graph_equals_the_eager_model(tmp_path, name):
             assert zoo.worst_error(expected, got) < 2e-5
 
 
+@pytest.mark.parametrize(
+    "name", ["ctc-fastconformer", "ctc-citrinet", "rnnt-conformer", "rnnt-stateless", "speaker-ecapa", "tts-fastpitch-speakers"]
+)
+def test_torchscript_equals_the_eager_model(tmp_path, name):
+    model = zoo.build(name)
+    for part in torchport.export(model, tmp_path / "m.ts").parts:
+        assert part.proof.ok
+        script, names = torch.jit.load(part.artifact.path), list(part.artifact.signature.outputs)
+        for seed, (batch, size) in enumerate(SIZES):
+            size = 25 if name.startswith("tts-fastpitch") else size
+            inputs = zoo.inputs_for(model, part.name, batch, size, seed)
+            expected = zoo.eager(model, part.name, inputs)
+            with torch.no_grad():
+                answer = script(*(inputs[one] for one in part.artifact.signature.inputs))
+            answer = answer if isinstance(answer, tuple) else (answer,)
+            got = {one: value.numpy() for one, value in zip(names, answer, strict=True)}
+            assert set(got) == set(expected)
+            assert zoo.worst_error(expected, got) < 2e-5
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path, name):
     with pytest.raises(torchport.TorchportError) as caught:
@@ -114,3 +134,33 @@ def test_importing_torchport_leaves_nemo_alone():
 
     code = "import sys, torchport, torchport.pipeline; sys.exit(any(name.split('.')[0] == 'nemo' for name in sys.modules))"
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
+
+
+def test_the_decoder_of_an_attention_model_is_a_step_over_its_memories(tmp_path):
+    from nemo.collections.asr.modules.transformer import get_nemo_transformer
+
+    sizes = {"hidden_size": 24, "inner_size": 48, "num_layers": 2, "num_attention_heads": 4}
+    quiet = dict.fromkeys(("embedding_dropout", "ffn_dropout", "attn_score_dropout", "attn_layer_dropout"), 0.0)
+    settings = {
+        "vocab_size": 2100,
+        "max_sequence_length": 512,
+        "num_token_types": 0,
+        "learn_positional_encodings": False,
+        "hidden_act": "relu",
+    }
+    decoder = get_nemo_transformer(
+        pretrained=False, encoder=False, pre_ln_final_layer_norm=True, config_dict={**settings, **sizes, **quiet, "pre_ln": True}
+    ).eval()
+    part = torchport.export(decoder, tmp_path / "m.onnx").parts[0]
+    assert part.artifact.signature.symbols["input_ids_time"].max == 512
+    for batch, tokens, frames in ((2, 9, 31), (3, 40, 77)):
+        inputs = {
+            "input_ids": torch.randint(0, 2100, (batch, tokens)),
+            "decoder_mask": torch.ones(batch, tokens, dtype=torch.int64),
+            "encoder_embeddings": torch.randn(batch, frames, 24),
+            "encoder_mask": (torch.arange(frames)[None] < torch.tensor([frames, frames // 2, 3][:batch])[:, None]).long(),
+            "decoder_mems": torch.randn(batch, 4, tokens - 1, 24),
+        }
+        with torch.no_grad():
+            expected = decoder(**inputs)
+        assert zoo.worst_error({"last_hidden_states": expected}, outputs_of(part.artifact.path, inputs)) < 2e-5
