@@ -158,6 +158,19 @@ def test_a_limit_in_the_settings_is_tried(tmp_path, name):
         torchport.export(model, tmp_path / "m.onnx", input_example=torch.randn(3, 17, 4), input_types=X, strategy="trace")
 
 
+class Grown(nn.Module):
+    """Padded by a tenth."""
+
+    def forward(self, x):
+        return nn.functional.pad(x, (0, 0, 0, math.ceil(x.shape[1] * 1.1) - x.shape[1]))
+
+
+def test_a_share_of_a_size_is_tried_where_single_precision_rounds_it_otherwise(tmp_path):
+    with pytest.raises(ProofError) as caught:  # ceil(50 * 1.1) is 56 in Python, 55 in the file
+        torchport.export(Grown(), tmp_path / "m.onnx", input_example=torch.randn(3, 9, 4), input_types=X, strategy="torch_export")
+    assert {finding.sizes["time"] for finding in caught.value.proof.findings} <= {50, 90}
+
+
 def test_a_branch_that_turned_is_the_cause(tmp_path):
     class Long(nn.Module):
         def forward(self, x):

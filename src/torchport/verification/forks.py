@@ -13,7 +13,7 @@ from typing import Any
 
 from torchport.verification.noted_sizes import BRANCH, CUT, LOST, Decision, Log
 
-__all__ = ["Fork", "Sizes", "forks", "is_out_of_reach", "lines_both_ways", "lines_losing", "lines_turned", "next_sizes"]
+__all__ = ["Fork", "Sizes", "forks", "is_out_of_reach", "lines_both_ways", "lines_losing", "lines_turned", "next_sizes", "shares_of"]
 
 Sizes = tuple[tuple[str, int], ...]
 """Symbol and size, for use as a key."""
@@ -95,6 +95,18 @@ def lines_losing(seen: Mapping[Sizes, Log]) -> list[tuple[str, int]]:
             if site[2][:1] == (LOST,):
                 found[site[:2]].update(one.gap for one in made)
     return [place for place, sizes in found.items() if len(sizes) > 1 or any(math.isnan(size) for size in sizes)]
+
+
+def shares_of(seen: Mapping[Sizes, Log], symbol: str) -> list[float]:
+    """What the model multiplies a size by before it makes a whole number of it, where that is no whole number itself."""
+    shares: dict[tuple[Any, ...], list[set[float]]] = defaultdict(list)
+    for sizes, decisions in seen.items():
+        size = dict(sizes).get(symbol, 0)
+        for site, made in decisions.items():
+            if site[2][:1] == (LOST,) and size > 1:
+                shares[site].append({float(f"{one.gap / size:.12g}") for one in made if math.isfinite(one.gap)})  # as somebody wrote it
+    common = (share for found in shares.values() if len(found) > 2 for share in sorted(set.intersection(*found)))
+    return [share for share in dict.fromkeys(common) if share > 0 and not share.is_integer()]
 
 
 def lines_both_ways(seen: Mapping[Sizes, Log]) -> frozenset[tuple[str, int]]:

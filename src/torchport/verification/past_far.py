@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from torchport.verification._records import Refusal
 from torchport.verification.asking import Asker, Settled, affordable, narrowed, smallest_batch
+from torchport.verification.forks import shares_of
 
 __all__ = ["settle_far"]
 
@@ -16,6 +21,9 @@ _FARTHER = 43
 
 _NAMED = 16
 """So many sizes that are numbers of the model's own code are tried at most."""
+
+_ROUNDED = 1000
+"""Shares of a size are looked through up to here."""
 
 _SHARE = 0.15
 _SHARE_LOST = 0.6
@@ -35,6 +43,8 @@ def settle_far(asker: Asker, settled: Settled) -> None:
         for factor in (_FAR, _FARTHER) if unseen else (_FAR,):
             step = settled.signature.symbols[name].multiple_of
             _ask(asker, settled, name, (factor * settled.traced[name] // step + 1) * step, budget)
+    for name, size in _rounded(asker, settled):
+        _ask(asker, settled, name, size, budget)
     asked = 0
     for name, size in _named(asker, settled):
         if asked == _NAMED or not asker.places_unseen():
@@ -59,6 +69,23 @@ def _named(asker: Asker, settled: Settled) -> Iterator[tuple[str, int]]:
         for name in settled.traced:
             if (name, size) not in tried:
                 yield name, size
+
+
+def _rounded(asker: Asker, settled: Settled) -> Iterator[tuple[str, int]]:
+    """Sizes at which a share of a size that the model rounds (``math.ceil(size * 1.1)``) is another in single precision.
+
+    Python computes it in double precision, the files in single.
+    """
+    for name in settled.traced:
+        for share in shares_of(asker.decided, name):
+            sizes = range(2, _ROUNDED)
+            apart = (size for size in sizes if settled.signature.symbols[name].allows(size) and _rounds_otherwise(size, share))
+            yield from ((name, size) for size in islice(apart, 2))
+
+
+def _rounds_otherwise(size: int, share: float) -> bool:
+    single = float(np.float32(size) * np.float32(share))
+    return (math.floor(single), math.ceil(single)) != (math.floor(size * share), math.ceil(size * share))
 
 
 def _ask(asker: Asker, settled: Settled, name: str, size: int, budget: float) -> bool:
