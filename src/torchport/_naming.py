@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import Hooks
-from torchport.errors import HookError, PortError, PortTypeError
+from torchport.errors import HookError, OptionError, PortError, PortTypeError
 from torchport.ports.calling import Arguments, called
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_declared", "check_input_names", "known_by_name", "match_inputs", "nearest", "refuse_nested"]
+__all__ = ["check_declared", "check_input_names", "check_port_names", "known_by_name", "match_inputs", "nearest", "refuse_nested"]
 
 
 def _parameters(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
@@ -144,6 +144,25 @@ def match_inputs(
         expected=", ".join(wanted),
         hint=f"did you mean {near!r}?" if near else "add it to input_example, or name it in disabled_deployment_input_names",
     )
+
+
+def check_port_names(unclaimed: set[str], known: set[str], module: torch.nn.Module, argument: str) -> None:
+    """Every port named in a per-name argument must belong to some subnet.
+
+    Raises:
+        OptionError: One does not.
+    """
+    for name in sorted(unclaimed):
+        near = nearest(name, sorted(known))
+        raise OptionError(
+            f"{argument} names a port that {type(module).__name__} does not have",
+            where=name,
+            expected=", ".join(sorted(known)),
+            hint=f"did you mean {near!r}?" if near else _NAMING,
+        )
+
+
+_NAMING = "inputs are called as forward's parameters, outputs as output_types says, else output, or output_0, output_1, …"
 
 
 def _refuse_nested(types: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 from torchport.errors import OptionError
 
-__all__ = ["ExportOptions", "check_power", "read_options", "signature_of_export"]
+__all__ = ["ExportOptions", "check_kinds", "check_power", "check_types", "read_options", "signature_of_export"]
 
 
 _MUTANTS = 40
@@ -95,12 +95,16 @@ def read_options(output: str | os.PathLike[str], arguments: Mapping[str, Any]) -
     options = ExportOptions(
         output=Path(os.fspath(output)), prepare_kwargs=further, **{name: value for name, value in arguments.items() if name in known}
     )
-    _check_kinds(options)
+    check_kinds(options)
     return options
 
 
-def _check_kinds(options: ExportOptions) -> None:
-    """Arguments of the wrong kind are refused here, by name, before they fail somewhere with another name."""
+def check_kinds(options: ExportOptions) -> None:
+    """Arguments of the wrong kind are refused here, by name, before they fail somewhere with another name.
+
+    Raises:
+        OptionError: One is.
+    """
     tolerance: Any = options.check_tolerance
     if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) or not float(tolerance) > 0:
         raise OptionError("check_tolerance is a relative tolerance", where="check_tolerance", found=tolerance, expected="a number above 0")
@@ -150,6 +154,17 @@ def _check_kinds(options: ExportOptions) -> None:
                     expected="a text, like 'batch'",
                     hint="an axis of a fixed size is left out",
                 )
+
+
+def check_types(**types: Any) -> None:
+    """Refuses types that do not go by port: ``check_types(input_types=…, output_types=…)``.
+
+    Raises:
+        OptionError: Some do not.
+    """
+    for argument, found in types.items():
+        if found is not None and not isinstance(found, Mapping):
+            raise OptionError(f"{argument} goes by port", where=argument, found=found, expected='a dict: {"x": "batch 80 time"}')
 
 
 def check_power(power: Any) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from torchport._hooks import read_hooks, read_subnets
-from torchport._options import ExportOptions, check_power
+from torchport._naming import check_port_names
+from torchport._options import ExportOptions, check_kinds, check_types
 from torchport._own_words import own_words_only
-from torchport._subject import declare, reference_of, witnesses_of
+from torchport._subject import declare, explicit_names, reference_of, witnesses_of
 from torchport.emit import Artifact, format_for, read_metadata, stored_signature
 from torchport.errors import (
     EmitError,
@@ -205,9 +206,7 @@ def verify(
     file = _existing(path)
     if not isinstance(module, torch.nn.Module):
         raise OptionError("an artifact is proved against a torch.nn.Module", stage="verify", found=type(module).__name__)
-    if not check_tolerance > 0:
-        raise OptionError("check_tolerance is a relative tolerance", found=check_tolerance, expected="a number above 0")
-    check_power(power)
+    check_types(input_types=input_types, output_types=output_types)
     metadata = _metadata(file)
     options = ExportOptions(
         output=file,
@@ -221,6 +220,7 @@ def verify(
         allow_ties=allow_ties,
         power=power,
     )
+    check_kinds(options)
     _check_timeout(timeout)
     with one_at_a_time(), own_words_only(), kept_as_found(module):
         part = _part(module, subnet, file)
@@ -229,6 +229,8 @@ def verify(
                 part.eval()
             inputs, outputs = _types(part, file, metadata, input_types, output_types)
             subject = declare(part, options, input_types=inputs, output_types=outputs, by_place=True)
+            known = {*subject.signature.inputs, *subject.signature.outputs}
+            check_port_names(explicit_names(options) - known, known, part, "dynamic_axes")
             reference = reference_of(subject, options)
             witnesses = witnesses_of(subject, reference) if options.power else Witnesses()
             artifact = Artifact(
@@ -253,11 +255,13 @@ def verify(
 
 
 def _check_timeout(timeout: float) -> None:
-    if not 0 < timeout < float("inf"):
+    if not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
         raise OptionError("timeout is in seconds", where="timeout", found=timeout, expected="a number above 0")
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise OptionError("an artifact has a path", stage="load", found=type(path).__qualname__, expected="a str or a pathlib.Path")
     file = Path(os.fspath(path))
     if not file.is_file():
         what = "the artifact is a directory" if file.is_dir() else "there is no such artifact"

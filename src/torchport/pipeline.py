@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import os
 import shutil
 import sys
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from torchport._collector import set_aside
 from torchport._hooks import call_hook, defines, read_metadata, read_subnets
-from torchport._options import ExportOptions, read_options, signature_of_export
+from torchport._naming import check_port_names
+from torchport._options import ExportOptions, check_types, read_options, signature_of_export
 from torchport._outcome import formats_that_decide, other_formats, worst
 from torchport._own_words import own_words_only
 from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of, witnesses_of
@@ -42,8 +42,6 @@ __all__ = ["export", "one_at_a_time"]
 _TURN = threading.RLock()
 
 Stage = Callable[[str], None]
-
-_NAMING = "inputs are called as forward's parameters, outputs as output_types says, else output, or output_0, output_1, …"
 
 
 @contextlib.contextmanager
@@ -107,11 +105,7 @@ def export(
         )
     options = read_options(output, arguments)
     asked_opset(options.onnx_opset_version)
-    for argument, types in (("input_types", input_types), ("output_types", output_types)):
-        if types is not None and not isinstance(types, Mapping):
-            raise OptionError(
-                f"{argument} goes by port", where=argument, found=types, expected='{"x": ("batch 80 time", "float32")}, a dict'
-            )
+    check_types(input_types=input_types, output_types=output_types)
     format = format_for(options.output)
     _check_format(options, format)
     if options.reproduction is not None:
@@ -143,7 +137,7 @@ def export(
             ("output_types", names_of_types(output_types)),
         ):
             if argument == "dynamic_axes" or len(subnets) > 1:
-                _check_names(names - known, known, module, argument)
+                check_port_names(names - known, known, module, argument)
         for (name, _), subject, watch in zip(subnets, subjects, watches, strict=True):
             own = _own_options(options, name, first=subject is subjects[0])
             stage = files.enter_context(staging(own.output, overwrite=options.overwrite))
@@ -205,18 +199,6 @@ def _check_format(options: ExportOptions, format: Format) -> None:
         strategies[strategy]
         raise OptionError(
             f"strategy {strategy!r} cannot make {format.name}", found=strategy, expected=", ".join(("auto", *format.strategies))
-        )
-
-
-def _check_names(unclaimed: set[str], known: set[str], module: torch.nn.Module, argument: str) -> None:
-    """Every port named in a per-name argument must belong to some subnet."""
-    for name in sorted(unclaimed):
-        near = difflib.get_close_matches(name, known, n=1)
-        raise OptionError(
-            f"{argument} names a port that {type(module).__name__} does not have",
-            where=name,
-            expected=", ".join(sorted(known)),
-            hint=f"did you mean {near[0]!r}?" if near else _NAMING,
         )
 
 

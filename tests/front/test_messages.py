@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import torchport
-from torchport import Exportable, NeuralType, Port
+from torchport import Axis, Exportable, NeuralType, Port, Signature
 from torchport.errors import HookError, OptionError, PortError, PortTypeError, PortValueError, ReferenceRunError, TorchportError
 from torchport.types import AudioSignal, SpectrogramType, TokenIndex
 
@@ -401,3 +401,47 @@ def test_an_index_that_is_too_large_is_suspected(tmp_path):
     error = refused(nn.Sequential(nn.Embedding(10, 4)), tmp_path, ReferenceRunError, input_types=types)
     assert re.search(r"torch.int64 from \d to 9\d, declared", error.found)
     assert error.hint.startswith("an index may be too large in input: TokenIndex(num_classes=…) says how many there are")
+
+
+@pytest.fixture(scope="module")
+def proved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("proved") / "m.onnx"
+    model = Scaled()
+    torchport.export(model, path, input_types={"x": "batch 8"}, strategy="trace")
+    return path, model
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        ({"timeout": "a"}, "timeout"),
+        ({"check_tolerance": "a"}, "check_tolerance"),
+        ({"input_types": ["x"]}, "input_types"),
+        ({"output_types": "y"}, "output_types"),
+        ({"dynamic_axes": {"x": "batch"}}, "dynamic_axes"),
+        ({"dynamic_axes": {"z": [0]}}, "z"),
+    ],
+)
+def test_verify_refuses_what_export_refuses(proved, arguments, where):
+    with pytest.raises(OptionError) as caught:
+        torchport.verify(*proved, **arguments)
+    assert caught.value.where == where
+
+
+def test_what_is_in_the_wrong_place_is_told(proved):
+    path, model = proved
+    with pytest.raises(OptionError, match="an artifact has a path"):
+        torchport.verify(model, path)
+    with pytest.raises(OptionError, match="only modules are replaced"):
+        torchport.replace_for_export("x")
+    with pytest.raises(PortError, match="ports go by name"):
+        Signature.of(inputs=["x"])
+
+
+def test_an_axis_that_no_text_could_name_is_refused(tmp_path):
+    with pytest.raises(PortError, match="name of a dtype"):
+        Axis("float32")
+    with pytest.raises(PortError, match="min of an axis is a whole number"):
+        Axis("time", min=1.5)
+    error = refused(Scaled(), tmp_path, PortError, input_example=torch.randn(3, 8), dynamic_axes={"x": {0: "float32"}})
+    assert "name of a dtype" in error.message

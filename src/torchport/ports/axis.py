@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+import numbers
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import cast
 
 from torchport.errors import PortError, PortTypeError, PortValueError
+from torchport.ports.dtypes import is_a_dtypes_name
 
 __all__ = ["Axis", "AxisKind", "AxisType", "as_axis", "kind_of_name"]
 
@@ -167,7 +169,13 @@ class Axis:
         where = self.name or self.kind.word
         if self.name and not _NAME.match(self.name):
             raise PortError("an axis needs a name of letters, digits and underscores", where=where, found=repr(self.name))
+        if is_a_dtypes_name(self.name):  # as text, it could not be read back
+            hint = 'the dtype stands beside the axes: ("batch 80", "float32")'
+            raise PortError("an axis has the name of a dtype", found=repr(self.name), hint=hint)
         _check_size(self.size, where)
+        for limit in ("min", "max", "multiple_of"):
+            if (limit != "max" or self.max is not None) and not isinstance(getattr(self, limit), numbers.Integral):
+                raise PortError(f"{limit} of an axis is a whole number", where=where, found=repr(getattr(self, limit)))
         if self.dynamic and self.size is not None:
             raise PortError("an axis is either dynamic or of a fixed size", where=where, found=f"size={self.size}, dynamic=True")
         if self.min < 0 or self.multiple_of < 1 or (self.max is not None and self.max < self.min):

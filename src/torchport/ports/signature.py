@@ -51,6 +51,9 @@ class Signature:
             >>> Signature.of(inputs={"mel": "batch 80 time"}, outputs={"score": ("batch", "float32")}).symbols.keys()
             dict_keys(['batch', 'time'])
         """
+        for ports in (inputs, outputs):
+            if ports is not None and not isinstance(ports, Mapping):
+                raise PortError("ports go by name", found=type(ports).__qualname__, expected='a dict: {"x": "batch 80 time"}')
         read = [{name: as_port(one, where=name) for name, one in (ports or {}).items()} for ports in (inputs, outputs)]
         return cls(*read)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchport.errors import SwapError, TorchportError
+from torchport.errors import OptionError, SwapError, TorchportError
 from torchport.prepare._compare import cloned
 from torchport.prepare._observe import Forward, Observation, intercepted, observe
 from torchport.prepare._records import Swap
@@ -70,6 +70,7 @@ def swap_modules(module: nn.Module, *, replace_1D_2D: bool = False, example_call
         One record for each place in the tree.
 
     Raises:
+        OptionError: It is no module.
         SwapError: A new module does not compute what the old one did.
     """
     keepers = active_keepers()
@@ -122,6 +123,8 @@ def replace_for_export(module: nn.Module, replace_1D_2D: bool = False) -> nn.Mod
         >>> type(replace_for_export(model, replace_1D_2D=True)[0]).__name__
         'Conv1dAs2d'
     """
+    if not isinstance(module, nn.Module):
+        raise OptionError("only modules are replaced", found=type(module).__qualname__, expected="a torch.nn.Module")
     keepers = active_keepers()
     root = module
     places = _Places(root)
