@@ -193,6 +193,7 @@ def test_no_table_of_positions_ends():
         ("ctc-conformer", {"encoder": {"conv_norm_type": "fused_batch_norm"}}, "encoder.conv_norm_type"),
         ("ctc-conformer", {"encoder": {"conv_context_size": [1, 1]}}, "encoder.conv_context_size"),
         ("ctc-conformer", {"encoder": {"att_context_size": [1]}}, "encoder.att_context_size.left"),
+        ("ctc-conformer", {"encoder": {"att_context_size": [10**9, 1]}}, "encoder.att_context_size.left"),
         ("ctc-conformer", {"encoder": {"an_option_of_tomorrow": 1}}, "encoder.an_option_of_tomorrow"),
         ("ctc-conformer", {"encoder": {"n_layers": "two"}}, "encoder.n_layers"),
         ("ctc-conformer", {"encoder": {"n_layers": True}}, "encoder.n_layers"),

@@ -11,6 +11,9 @@ from torchport.models.speech._options import Options
 
 __all__ = ["Context", "inside", "read_context"]
 
+_MOST_FRAMES = 100_000
+"""No model looks farther; caches and windows are made of it before a weight says anything."""
+
 
 def inside(lengths: Tensor, steps: int) -> Tensor:
     """Booleans ``(batch, time)``: true for the first ``lengths`` frames of each row."""
@@ -54,6 +57,8 @@ def read_context(options: Options) -> Context:
     if isinstance(sizes, list) and sizes and isinstance(sizes[0], list):
         sizes = sizes[0]
     pair = Options({"left": sizes[0], "right": sizes[1]} if isinstance(sizes, list) and len(sizes) == 2 else {}, "encoder.att_context_size")
-    context = Context(pair.number("left", least=-1), pair.number("right", least=-1), style == "chunked_limited")
+    context = Context(
+        pair.number("left", least=-1, most=_MOST_FRAMES), pair.number("right", least=-1, most=_MOST_FRAMES), style == "chunked_limited"
+    )
     options.without_effect("att_context_probs")
     return context

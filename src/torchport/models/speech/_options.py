@@ -38,19 +38,18 @@ class Options:
         self._left = dict(section)
         self.where = where
 
-    def number(self, name: str, default: int = _NO_DEFAULT, *, least: int | None = None) -> int:
-        """A whole number, at least ``least``."""
+    def number(self, name: str, default: int = _NO_DEFAULT, *, least: int | None = None, most: int | None = None) -> int:
+        """A whole number, at least ``least`` and at most ``most``."""
         value = self._taken(name, default, (int,), "a whole number")
         if least is not None and value < least:
             self._refuse(name, value, f"{least} or more")
+        if most is not None and value > most:
+            self._refuse(name, value, f"{most} or less")
         return int(value)
 
     def count(self, name: str, default: int = _NO_DEFAULT) -> int:
         """How many layers of a kind there are; not endless ones, since they are built before the weights are looked at."""
-        value = self.number(name, default, least=1)
-        if value > _MOST_LAYERS:
-            self._refuse(name, value, f"{_MOST_LAYERS} or less")
-        return value
+        return self.number(name, default, least=1, most=_MOST_LAYERS)
 
     def real(self, name: str, default: float = _NO_DEFAULT) -> float:
         """A number."""
