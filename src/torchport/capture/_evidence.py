@@ -32,8 +32,8 @@ _CONVERSIONS = frozenset({"__bool__", "__int__", "__float__", "__index__", "__co
 _WATCHED = _CONVERSIONS | {"__len__", "__iter__"}
 """The tracer warns within these; the tensor in question is their first argument."""
 
-_VERDICTS = frozenset({"equal", "allclose", "is_nonzero"})
-"""Functions that answer with a Python boolean without a warning of the tracer."""
+_VERDICTS = {**dict.fromkeys(("equal", "allclose", "is_nonzero"), "a Python boolean"), "__dlpack__": "its numbers to another library"}
+"""Functions that answer without a warning of the tracer, and what they give."""
 
 _COUNTS = frozenset(
     f"aten::{name}"
@@ -219,12 +219,12 @@ class Witness(TorchFunctionMode):
             self._converting.pop()
 
     def _judge(self, name: str, args: tuple[Any, ...]) -> None:
-        """Takes a call whose answer is a Python boolean that depends on the values of whole tensors."""
+        """Takes a call whose answer leaves the trace, and depends on the values of whole tensors."""
         frame = _author_frame(sys._getframe(2))
         if frame is None or Origin.VALUE not in [self._known_origin(one) for one in args if isinstance(one, torch.Tensor)]:
             return
         file, line = frame.f_code.co_filename, frame.f_lineno
-        text = f"`{name}` gives a Python boolean, which depends on {Origin.VALUE.value}: `{linecache.getline(file, line).strip()}`"
+        text = f"`{name}` gives {_VERDICTS[name]}, which depends on {Origin.VALUE.value}: `{linecache.getline(file, line).strip()}`"
         self._found.setdefault((file, line, text), Evidence(text, file, line, not is_only_a_check(file, line)))
 
     def _known_origin(self, tensor: torch.Tensor) -> Origin:
