@@ -75,7 +75,10 @@ def test_an_element_type_in_place_of_a_dtype_is_shown_its_place(tmp_path, elemen
     assert f'Port("batch 8", element=torchport.types.{hint})' in error.hint
 
 
-@pytest.mark.parametrize(("word", "written"), [("float32", "float32"), ("FP32", "float32"), ("float33", "float33"), ("bool", "bool")])
+@pytest.mark.parametrize(
+    ("word", "written"),
+    [("float32", "float32"), ("FP32", "float32"), ("float33", "float33"), ("bool", "bool"), ("float8_e4m3fn", "float8_e4m3fn")],
+)
 def test_a_dtype_among_the_axes_is_a_forgotten_comma(tmp_path, word, written):
     error = refused(Scaled(), tmp_path, PortValueError, input_types={"x": f"batch 8 {word}"})
     assert "among the axes" in error.message
@@ -90,7 +93,9 @@ def test_an_element_type_among_the_axes_is_no_axis(tmp_path):
     assert "element=torchport.types.AudioSignal()" in error.hint
 
 
-@pytest.mark.parametrize("axis", ["char", "object", "points", "float_frames", "Length", "half", "f0", "int_part"])
+@pytest.mark.parametrize(
+    "axis", ["char", "object", "points", "float_frames", "Length", "half", "f0", "int_part", "fp1_time", "float_0_axis1"]
+)
 def test_an_axis_may_be_called_almost_as_a_dtype(axis):
     assert Port(f"batch {axis}").shape == ("batch", axis)
 

@@ -150,7 +150,7 @@ def dtype_of(found: object) -> DType:
     return dtype
 
 
-_FAMILY = re.compile(r"(type_)?(b?float|bf|fp|u?int|complex)_?\d+\w*\Z")
+_FAMILY = re.compile(r"(type_)?((b?float|u?int|complex)_?\d+|(bf|fp)(8|16|32|64))(_e\d+m\d+\w*)?\Z")
 """What can only be meant as a dtype: a family's name and a number."""
 
 _WORDS = frozenset({"bool", "float", "int"})
