@@ -314,7 +314,7 @@ def test_numbers_that_point_into_an_axis_are_no_reason_for_it_to_be_long(tmp_pat
     example = (torch.randn(7, 3), torch.randint(0, 7, (2, 15)), torch.tensor([3, 1, 4, 1, 5, 2, 6]))
     types = {"x": "nodes 3", "edges": "2 edges", "kinds": "nodes"}
     result = torchport.export(Graph(), tmp_path / "m.onnx", input_example=example, input_types=types, power=8)
-    assert "`edges` points into `nodes`: numbers are below its size" in result.notes
+    assert "`edges` points into `nodes`: numbers from 0 to below its size" in result.notes
     assert not any("`kinds` points" in note for note in result.notes)
     assert "nodes" not in result.proof.ranges
     assert {1, 22} <= {case.sizes["nodes"] for case in result.proof.cases}
@@ -345,3 +345,14 @@ def test_a_short_axis_that_is_refused_for_another_reason_ends_there(bench):
     reference = bench(Of(windows), {"x": "batch time", "ids": "batch 2"}, {"s": ("batch", "float32")}, {}, example=example).reference()
     assert reference.pointers == {}
     assert reference.ranges == {"time": (5, None)}
+
+
+def test_an_output_that_is_let_differ_by_much_is_told(bench):
+    class Cancelling(nn.Module):
+        def forward(self, x):
+            return ((x + 300000.0) - 300000.0).sum(1)
+
+    reference = bench(
+        Cancelling(), {"x": ("batch 4 time", "float32")}, {"y": ("batch time", "float32")}, {"batch": 3, "time": 37}
+    ).reference()
+    assert any(note.startswith("weak: rounding alone moves output `y`") and "is let pass" in note for note in reference.notes)

@@ -36,7 +36,7 @@ def settle_pointers(asker: Asker, settled: Settled, name: str, refused: Sequence
         tried = [one for one in (size, long) if one is not None and settled.fits({**settled.traced, name: one})]
         if all(isinstance(asker.ask(settled.signature, {**settled.traced, name: one}), Case) for one in tried):
             said = ", ".join(f"`{port}`" for port in ports)
-            settled.notes.append(f"{said} {'points' if len(ports) == 1 else 'point'} into `{name}`: numbers are below its size")
+            settled.notes.append(f"{said} {'points' if len(ports) == 1 else 'point'} into `{name}`: numbers from 0 to below its size")
             return True
     if asker.pointers != before:
         asker.pointers = before

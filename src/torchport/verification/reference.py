@@ -28,7 +28,7 @@ from torchport.verification.past_values import settle_values
 from torchport.verification.refusals import settle_sizes
 from torchport.verification.runtimes._base import shortened
 from torchport.verification.sizes import cover, traced_sizes
-from torchport.verification.tolerance import WEAK, tolerance_of
+from torchport.verification.tolerance import MULTIPLE, WEAK, tolerance_of
 
 __all__ = ["Reference", "take_reference"]
 
@@ -347,7 +347,9 @@ def _noise_notes(noise: Noise) -> list[str]:
     if noise.source == "jitter":
         notes.append(f"rounding noise was measured by disturbing it, not against float64: {noise.reason}")
     notes.extend(
-        f"weak: rounding alone moves output `{name}` by {value:.1e} of its scale" for name, value in noise.by_output.items() if value > WEAK
+        f"weak: rounding alone moves output `{name}` by {value:.1e} of its scale, so that {MULTIPLE * value:.1e} of it is let pass"
+        for name, value in noise.by_output.items()
+        if MULTIPLE * value > WEAK
     )
     return notes
 

@@ -18,7 +18,7 @@ ULPS = 16.0
 """The floor: no output is held to less than so many units in the last place of its dtype, at the output's scale."""
 
 WEAK = 1e-2
-"""An output whose own rounding noise is above this share of its scale cannot prove much; the proof says so."""
+"""An output that is let differ by more than this share of its scale, because rounding moves it, cannot prove much; the proof says so."""
 
 _EPSILON = {
     "float16": 2.0**-10,
