@@ -203,3 +203,20 @@ def test_a_recurrent_layer_whose_output_is_viewed_runs_in_double():
     with torch.no_grad():
         expected = model.double()(x.double())
     assert torch.allclose(torch.as_tensor(wide), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("transposed", [True, False])
+def test_a_large_weight_is_widened_slab_by_slab_to_the_same_answer(bias, transposed):
+    torch.manual_seed(0)
+    weight, added, x = torch.randn(2011, 2003), torch.randn(2003), torch.randn(3, 2011)
+    held = weight.t().contiguous().t() if transposed else weight
+
+    def call(inputs):
+        return {"y": torch.addmm(added, inputs["x"], held) if bias else torch.mm(inputs["x"], held)}
+
+    with torch.no_grad():
+        got = run_in_double(call, {"x": x})["y"]
+    assert got.dtype is torch.float64
+    expected = x.double() @ weight.double() + (added.double() if bias else 0)
+    assert torch.allclose(got, expected, rtol=0, atol=1e-10)

@@ -29,8 +29,11 @@ _MOVES = {
 }  # fmt: skip
 """Operations that only move numbers: on plain tensors they run as they are, exactly."""
 
-_SLAB = 4_000_000
-"""Weights of more elements are widened in slabs of about this many."""
+_LARGE = 4_000_000
+"""Weights of more elements are widened in slabs…"""
+
+_SLAB = 500_000
+"""… of about this many, which fit a processor's cache."""
 
 
 class _Wide(torch.Tensor):
@@ -188,14 +191,20 @@ def _is_inplace(func: Any) -> bool:
 
 
 def _is_slab(weight: Any) -> bool:
-    return isinstance(weight, torch.Tensor) and not isinstance(weight, _Wide) and weight.dtype in _WIDER and weight.numel() > _SLAB
+    return isinstance(weight, torch.Tensor) and not isinstance(weight, _Wide) and weight.dtype in _WIDER and weight.numel() > _LARGE
 
 
 def _slabbed(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Tensor:
     """A matrix product with a large weight, some columns at a time."""
     left, weight = _inner(args[-2]), args[-1]
-    width = max(1, _SLAB // weight.shape[0])
-    product = torch.cat([left @ part.double() for part in weight.split(width, dim=1)], dim=1)
+    rows, columns = weight.shape
+    width = max(1, _SLAB // rows)
+    product = torch.empty(left.shape[0], columns, dtype=left.dtype)
+    # One buffer for all slabs: allocated anew each, they lie side by side in a heap whose holes just do not fit the next one.
+    buffer = torch.empty(width, rows, dtype=_WIDER[weight.dtype])
+    for start in range(0, columns, width):
+        part = weight[:, start : start + width]
+        product[:, start : start + width] = left @ buffer[: part.shape[1]].t().copy_(part)
     if name == "mm":
         return product
     total: torch.Tensor = kwargs.get("beta", 1) * _inner(args[0]) + kwargs.get("alpha", 1) * product
