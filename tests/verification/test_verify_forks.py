@@ -226,6 +226,20 @@ def test_settings_and_kinds_are_no_branches_on_sizes(tmp_path):
     assert max(case.sizes["time"] for case in result.proof.cases) < 40 * 37
 
 
+def test_what_is_installed_counts_where_it_holds_a_module(tmp_path, monkeypatch):
+    folder = tmp_path / "site-packages" / "layers_of_others"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(
+        "import math\nimport torch\n\n\nclass Long(torch.nn.Module):\n    def forward(self, x):\n"
+        "        if math.log2(x.shape[1]) > 8.5:\n            return x * 3\n        return x * 2\n"
+    )
+    monkeypatch.syspath_prepend(str(folder.parent))
+    from layers_of_others import Long
+
+    with pytest.raises(ProofError):
+        torchport.export(Long(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X, strategy="trace")
+
+
 def test_a_tracer_of_the_user_is_put_back(tmp_path):
     seen = []
 

@@ -118,6 +118,7 @@ class BranchWatch:
     def __init__(self, functions: dict[CodeType, _Function]) -> None:
         self._functions = functions
         self._ways: defaultdict[tuple[CodeType, int], set[int]] = defaultdict(set)
+        self._packages: set[str] = set()
         self._before: Any = None
         self._follows = False
 
@@ -146,7 +147,7 @@ class BranchWatch:
         code = frame.f_code
         function = self._functions.get(code)
         if function is None:
-            if not _is_own(code.co_filename):
+            if not self._is_own(frame):
                 return None
             function = self._functions[code] = _Function(_jumps(code))
             function.numbers = _numbers(code, frame)
@@ -154,6 +155,16 @@ class BranchWatch:
             return None
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         return _Follower(function, self._ways).step
+
+    def _is_own(self, frame: FrameType) -> bool:
+        """Whether a function is of the model: what is installed counts from its first module on, so that solvers and the like do not."""
+        file = frame.f_code.co_filename
+        if not _may_be_own(file):
+            return False
+        package = _installed_package(file)
+        if package and package not in self._packages and isinstance(_owner(frame), torch.nn.Module):
+            self._packages.add(package)
+        return not package or package in self._packages
 
 
 class _Follower:
@@ -183,7 +194,18 @@ class _Follower:
         return self.step
 
 
-def _is_own(file: str) -> bool:
+def _installed_package(file: str) -> str:
+    """The installed package that a file is of; empty where it is nobody's."""
+    _, found, inside = file.rpartition("site-packages/")
+    return inside.partition("/")[0] if found else ""
+
+
+def _owner(frame: FrameType) -> Any:
+    """What a method is called on."""
+    return frame.f_locals.get(frame.f_code.co_varnames[0]) if frame.f_code.co_argcount else None
+
+
+def _may_be_own(file: str) -> bool:
     """Whether a file is of the model, or of a library that it stands on and that is not torch."""
     if file.startswith(("<", _TORCH)):
         return False
@@ -228,7 +250,7 @@ def _last_line(code: CodeType) -> int:
 
 def _numbers(code: CodeType, frame: FrameType) -> frozenset[int]:
     """The numbers in a function's code, and in what it reads by name from its module, its object and the settings that this holds."""
-    owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+    owner = _owner(frame)
     attributes = vars(owner) if isinstance(owner, torch.nn.Module) else {}
     read = [space[name] for name in code.co_names for space in (frame.f_globals, attributes) if name in space]
     names = (*code.co_names, *(one for one in code.co_consts if isinstance(one, str)))
