@@ -18,6 +18,7 @@ from torch import nn
 
 import torchport
 from torchport.errors import ProofError, TorchportError
+from torchport.types import LengthsType
 from torchport.verification._records import sizes_text
 from torchport.verification.forks import forks, lines_both_ways, next_sizes
 from torchport.verification.noted_sizes import ForkWatch
@@ -325,6 +326,22 @@ def test_a_cut_that_no_size_can_reach_is_not_told(tmp_path):
 
     result = torchport.export(Shifted(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X)
     assert not result.proof.notes
+
+
+@pytest.mark.parametrize("lengths", [[7, 5, 2], [7, 7, 4]])
+def test_cuts_that_lengths_say_are_not_told(tmp_path, lengths):
+    class Packed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(4, 6, batch_first=True)
+
+        def forward(self, x, x_len):
+            packed = nn.utils.rnn.pack_padded_sequence(x, x_len, batch_first=True, enforce_sorted=False)
+            return nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+    types = {"x": "batch time 4", "x_len": torchport.NeuralType(("batch",), LengthsType())}
+    result = torchport.export(Packed(), tmp_path / "m.onnx", input_example=(torch.randn(3, 7, 4), torch.tensor(lengths)), input_types=types)
+    assert not [note for note in result.proof.notes if "decides by" in note]
 
 
 def test_where_the_model_refuses_past_a_threshold_the_range_ends_there(tmp_path):

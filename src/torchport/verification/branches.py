@@ -48,10 +48,12 @@ class Branch:
     Attributes:
         file: Where it stands.
         line: Where it stands.
+        of_a_module: Whether it is a module's, or a user's own: elsewhere in what is installed, much decides by kinds and counts.
     """
 
     file: str
     line: int
+    of_a_module: bool = True
 
 
 @dataclass
@@ -62,6 +64,7 @@ class _Function:
     ways: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     judged: set[int] = field(default_factory=set)
     numbers: frozenset[int] = frozenset()
+    of_a_module: bool = True
 
 
 class Branches:
@@ -80,7 +83,7 @@ class Branches:
         for code, function in self._functions.items():
             for at, place in function.jumps.items():
                 if len(function.ways.get(at, ())) == 1:
-                    found.append(Branch(code.co_filename, place.lineno or 0))
+                    found.append(Branch(code.co_filename, place.lineno or 0, function.of_a_module))
         return found
 
     def settle(self, noted: Iterable[tuple[str, int]]) -> None:
@@ -151,6 +154,7 @@ class BranchWatch:
                 return None
             function = self._functions[code] = _Function(_jumps(code))
             function.numbers = _numbers(code, frame)
+            function.of_a_module = not _installed_package(code.co_filename) or isinstance(_owner(frame), torch.nn.Module)
         if not function.jumps:
             return None
         frame.f_trace_lines, frame.f_trace_opcodes = False, True

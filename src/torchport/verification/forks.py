@@ -60,11 +60,11 @@ def forks(seen: Mapping[Sizes, Log]) -> list[Fork]:
         In the order in which they were first met. A line that decides several times in a run (a loop) is one fork, at its narrowest gap.
     """
     limits: dict[tuple[Any, ...], set[Any]] = defaultdict(set)
-    met: dict[tuple[Any, ...], list[Sizes]] = defaultdict(list)
+    met: defaultdict[tuple[Any, ...], defaultdict[Sizes, set[Any]]] = defaultdict(lambda: defaultdict(set))
     for sizes, decisions in seen.items():
         for site in decisions:
             limits[site[:-1]].add(site[-1])
-            met[site[:-1]].append(sizes)
+            met[site[:-1]][sizes].add(site[-1])
     by_site: defaultdict[tuple[Any, ...], defaultdict[Sizes, list[Decision]]] = defaultdict(lambda: defaultdict(list))
     for sizes, decisions in seen.items():
         for site, found in decisions.items():
@@ -72,8 +72,8 @@ def forks(seen: Mapping[Sizes, Log]) -> list[Fork]:
             by_site[site[:-1] if loop else site][sizes].extend(found)
     kept = []
     for site, runs in by_site.items():
-        if site[2][:1] == (CUT,) and (len(site) == 3 or (len(limits[site[:3]]) > 2 and len(set(met[site[:3]])) == len(met[site[:3]]))):
-            continue  # cut where the size says, at one place in each run: no number of the model's own
+        if site[2][:1] == (CUT,) and (len(site) == 3 or any(site[-1] not in cuts for cuts in met[site[:3]].values())):
+            continue  # cut where sizes or lengths say: a number of the model's own is cut at in every run
         every = [one for found in runs.values() for one in found]
         outcomes = {one.outcome for one in every}
         points = {sizes: min((one.gap for one in found), key=abs) for sizes, found in runs.items()}

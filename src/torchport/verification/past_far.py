@@ -50,7 +50,7 @@ def settle_far(asker: Asker, settled: Settled) -> None:
         if asked == _NAMED or not asker.places_unseen():
             break
         asked += _ask(asker, settled, name, size, budget)
-    for branch in asker.branches.one_way():
+    for branch in (one for one in asker.branches.one_way() if one.of_a_module):
         settled.notes.append(
             f"weak: {Path(branch.file).name}:{branch.line} decides by what may be a size, and went one way at every size that was tried"
         )
