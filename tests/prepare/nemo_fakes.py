@@ -45,6 +45,47 @@ class SqueezeExcite(nn.Module):
         return torch.stack(rows), lengths
 
 
+class FilterbankFeatures(nn.Module):
+    """Does what NeMo's does, by complex transforms."""
+
+    __module__ = "nemo.collections.asr.parts.preprocessing.features"
+
+    def __init__(self, normalize="per_feature", exact_pad=False, preemph=0.97, power=2.0, guard=("add", 2**-24), pad_to=16, log=True):
+        super().__init__()
+        self.n_fft, self.win_length, self.hop_length = 64, 50, 20
+        self.register_buffer("window", torch.hann_window(50, periodic=False))
+        self.register_buffer("fb", torch.rand(1, 8, 33, generator=torch.Generator().manual_seed(0)))
+        self.normalize, self.preemph, self.mag_power, self.log, self.pad_to, self.pad_value = normalize, preemph, power, log, pad_to, 0.0
+        self.log_zero_guard_type, self.log_zero_guard_value = guard
+        self.stft_pad_amount = (64 - 20) // 2 if exact_pad else None
+        self.use_grads, self.frame_splicing = False, 1
+        self.forward = torch.no_grad()(self.forward)
+
+    def log_zero_guard_value_fn(self, x):
+        return torch.finfo(x.dtype).tiny if self.log_zero_guard_value == "tiny" else self.log_zero_guard_value
+
+    def forward(self, x, seq_len):
+        around = 0 if self.stft_pad_amount is None else self.stft_pad_amount
+        frames = torch.where(seq_len == 0, 0, (seq_len + 2 * (around or 32) - 64) // 20)
+        x = nn.functional.pad(x, (around, around))
+        if self.preemph is not None:
+            inside = torch.arange(x.shape[1])[None] < seq_len[:, None]
+            x = torch.cat((x[:, :1], x[:, 1:] - self.preemph * x[:, :-1]), 1).masked_fill(~inside, 0.0)
+        x = torch.stft(x, 64, 20, 50, self.window, center=not around, pad_mode="constant", return_complex=True).abs()
+        x = self.fb @ x.pow(self.mag_power)
+        if self.log:
+            guard = self.log_zero_guard_value_fn(x)
+            x = (x + guard if self.log_zero_guard_type == "add" else x.clamp(min=guard)).log()
+        for row, count in enumerate(frames.tolist()):
+            if self.normalize:
+                seen = x[row, :, :count]
+                over = 1 if self.normalize == "per_feature" else (0, 1)
+                spread = seen.std(over, keepdim=True).nan_to_num(0.0) if count else 0.0
+                x[row] = (x[row] - seen.mean(over, keepdim=True)) / (spread + 1e-5)
+            x[row, :, count:] = self.pad_value
+        return nn.functional.pad(x, (0, -x.shape[2] % self.pad_to if self.pad_to else 0)), frames
+
+
 class RelPositionMultiHeadAttentionLongformer(nn.Module):
     """Attention to a window, one query after the other."""
 

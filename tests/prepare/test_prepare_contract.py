@@ -62,6 +62,10 @@ EXAMPLES = {
     ],
     "nemo-masked-convolution": [nemo_fakes.MaskedConv1d, lambda: nemo_fakes.MaskedConv1d(4, kernel=5)],
     "nemo-squeeze-excite": [nemo_fakes.SqueezeExcite, lambda: nemo_fakes.SqueezeExcite(context_window=16)],
+    "nemo-filterbank": [
+        nemo_fakes.FilterbankFeatures,
+        lambda: nemo_fakes.FilterbankFeatures(normalize="all_features", preemph=None, power=1.0, pad_to=0),
+    ],
     "nemo-local-attention": [
         nemo_fakes.RelPositionMultiHeadAttentionLongformer,
         lambda: nemo_fakes.RelPositionMultiHeadAttentionLongformer(window=(0, 4)),
