@@ -10,11 +10,12 @@ from torchport._hooks import Hooks
 from torchport._naming import check_declared, known_by_name
 from torchport.errors import ReferenceRunError
 from torchport.ports import AxisKind, Signature, make_inputs
+from torchport.ports.lengths import is_length_name
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["made_example", "traced_sizes"]
+__all__ = ["made_example", "told_of_few_values", "traced_sizes"]
 
 _ODD_SIZES = (37, 29, 41, 31, 43, 23, 47, 19, 53)
 """Sizes to trace with: odd, distinct, above one. A size of 1 hides broadcasting, an even one hides a factor."""
@@ -88,6 +89,26 @@ def made_example(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, A
         if answered({**together, name: apart[name]}):
             together[name] = apart[name]
     return example(together)
+
+
+def told_of_few_values(signature: Signature, example: Mapping[str, torch.Tensor]) -> list[str]:
+    """What to know of whole numbers that nobody gave a range: made examples hold 0 and 1 only, and a proof sees no more than that.
+
+    Args:
+        signature: The ports.
+        example: What was made for them.
+    """
+    return [
+        f"weak: `{name}` holds whole numbers without a range, and was tried as 0 and 1 only: declare what they are (TokenIndex(1000), "
+        "LengthsType()), or give an input_example with numbers as they come"
+        for name, tensor in example.items()
+        if signature.inputs[name].element.values in ("plain", "index")
+        and signature.inputs[name].element.type_parameters.get("num_classes") is None
+        and str(tensor.dtype) != "torch.bool"
+        and not (tensor.is_floating_point() or tensor.is_complex() or is_length_name(name) or "mask" in name.lower())
+        and tensor.numel()
+        and int(tensor.max()) <= 1
+    ]
 
 
 def _groups(signature: Signature) -> Iterator[list[str]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchport._failed_run import MADE_FOR_A_FILE, MADE_FROM_TYPES, failed_run, resolved
 from torchport._hooks import Hooks, read_hooks
-from torchport._made_example import made_example, traced_sizes
+from torchport._made_example import made_example, told_of_few_values, traced_sizes
 from torchport._naming import check_input_names, match_inputs, refuse_nested
 from torchport._options import ExportOptions
 from torchport.errors import OptionError, TorchportError
@@ -250,6 +250,8 @@ def declare(
         from torchport.prepare import answers_of_fast_paths
 
         notes += answers_of_fast_paths(module)
+    if where in (MADE_FOR_A_FILE, MADE_FROM_TYPES):
+        notes += told_of_few_values(signature, tensors)
     if not signature.symbols:
         notes.append("every axis is static: nothing declares a dynamic one (input_types or dynamic_axes do)")
     traced = _without_ones(call, signature, tensors)
