@@ -44,6 +44,7 @@ FRONT = {
     "testing",
     "_hooks",
     "_made_example",
+    "_made_multiples",
     "_naming",
     "_outcome",
     "_failed_run",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import Hooks
+from torchport._made_multiples import in_multiples
 from torchport._naming import check_declared, known_by_name
 from torchport.errors import ReferenceRunError
 from torchport.ports import AxisKind, Signature, make_inputs
@@ -49,7 +50,8 @@ def made_example(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, A
 
     Every axis has a size of its own, unless the model refuses that: two ports of one length each name their axis (``tokens_time``,
     ``mask_time``), and only the model knows that they are equal. Then axes of one kind get one size, and those that need not be equal are
-    set apart again.
+    set apart again. Where the model refuses odd sizes (skip connections past pools), they become multiples of 2, 4, … 32; the real
+    factor, and of which axes, is found by the reference.
 
     Args:
         module: The model, for messages.
@@ -79,16 +81,23 @@ def made_example(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, A
         return True
 
     apart = traced_sizes(signature.symbols)
+    if all(axis.kind is AxisKind.Batch for axis in signature.symbols.values()) or answered(apart):
+        return example(apart)
     groups = list(_groups(signature))
-    if not groups or answered(apart):
-        return example(apart)
-    together = {**apart, **{name: size for names, size in _common(signature, groups, apart) for name in names}}
-    if together == apart or not answered(together):
-        return example(apart)
-    for name in together:
-        if answered({**together, name: apart[name]}):
-            together[name] = apart[name]
-    return example(together)
+    for sizes in (apart, *in_multiples(signature.symbols, apart)):
+        together = {**sizes, **{name: size for names, size in _common(signature, groups, sizes) for name in names}}
+        found = next((one for one in ((together,) if sizes is apart else (sizes, together)) if answered(one)), None)
+        if found is not None:
+            return example(_set_apart(found, (apart, sizes), answered))
+    return example(apart)
+
+
+def _set_apart(sizes: dict[str, int], wanted: Iterable[Mapping[str, int]], answered: Callable[[Mapping[str, int]], bool]) -> dict[str, int]:
+    """The sizes, each as it is first wanted and the model still answers."""
+    for name in sizes:
+        changed = ({**sizes, name: one[name]} for one in wanted if one[name] != sizes[name])
+        sizes = next((one for one in changed if answered(one)), sizes)
+    return sizes
 
 
 def told_of_few_values(signature: Signature, example: Mapping[str, torch.Tensor]) -> list[str]:
