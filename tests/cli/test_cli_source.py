@@ -1,8 +1,12 @@
 """SOURCE on the command line: every form, and every way in which it can be wrong."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
+import torchport
 from torchport.cli._source import Source
 from torchport.errors import ArchiveError, OptionError
 
@@ -158,3 +162,83 @@ def test_a_seed_is_refused_where_the_weights_are_there_already(folder, text):
     build("speaker-encoder", config=config(folder, "{hidden: 8, layers: 1, embedding: 4}")).save_to(folder / "m.nemo")
     with pytest.raises(OptionError, match="weights of its own"):
         build(text, seed=1)
+
+
+def test_checkpoints_of_training_code_are_read_as_they_are(folder, capsys):
+    model = build("toys.py:Scale", seed=5)
+    state = {f"module.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"model_state_dict": state, "epoch": 3}, folder / "w.pt")
+    assert torch.equal(build("toys.py:Scale", weights=folder / "w.pt").conv.weight, model.conv.weight)
+    assert "--weights w.pt: took 'model_state_dict', took the prefix 'module.' off the names" in capsys.readouterr().err
+    torch.save({"model": model.state_dict(), "ema": build("toys.py:Scale", seed=6).state_dict()}, folder / "two.pt")
+    assert torch.equal(build("toys.py:Scale", weights=folder / "two.pt", weights_key="model").conv.weight, model.conv.weight)
+    with pytest.raises(ArchiveError, match="several state dicts"):
+        build("toys.py:Scale", weights=folder / "two.pt")
+    with pytest.raises(OptionError, match="--weights-key"):
+        build("toys.py:Scale", weights_key="model")
+
+
+def test_a_program_is_no_checkpoint(folder):
+    torchport.export(build("toys.py:Scale"), folder / "program.ts", verify=False)
+    with pytest.raises(ArchiveError, match="TorchScript program"):
+        build("toys.py:Scale", weights=folder / "program.ts")
+
+
+SCRIPT = """
+import sys
+import torch
+from torchport import ModelPT
+
+class Net(ModelPT):
+    def __init__(self, cfg=None, trainer=None):
+        super().__init__(cfg, trainer)
+        self.linear = torch.nn.Linear(3, self.cfg.width)
+
+    def forward(self, x):
+        return self.linear(x)
+
+if __name__ == "__main__":
+    if "unnamed" in sys.argv:
+        __file__ = "elsewhere"
+    path = Net({"width": 2}).save_to("net.nemo")
+    print(ModelPT.restore_from(path).cfg.target, Net.restore_from(path).cfg.target)
+"""
+
+
+def saved_by_a_script(folder, *words):
+    (folder / "net.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, "net.py", *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_an_archive_that_a_script_saved_names_the_script(folder):
+    assert saved_by_a_script(folder) == ["net.Net"] * 2
+    with pytest.raises(ArchiveError, match="if you know who made this file: --trust net.Net"):
+        build("net.nemo")
+    assert type(build("net.nemo", trust=("net.Net",))).__module__ == "net"
+    assert type(build("net.nemo", trust=("net.py:Net",))).__name__ == "Net"
+    assert build("net.py:Net", weights=folder / "net.nemo").cfg.width == 2
+
+
+def test_an_archive_without_a_module_is_restored_by_the_class_of_a_file(folder):
+    assert saved_by_a_script(folder, "unnamed") == ["__main__.Net"] * 2
+    with pytest.raises(ArchiveError, match=r"--trust FILE\.py:Net, where FILE\.py is the script that defines it"):
+        build("net.nemo")
+    with pytest.raises(OptionError, match="names no class"):
+        build("net.nemo", trust=("net.py:torch",))
+    assert build("net.nemo", trust=("net.py:Net",)).cfg.width == 2
+    assert build("net.py:Net", weights=folder / "net.nemo").cfg.width == 2
+    given = config(folder, "width: 2")
+    assert build("net.py:Net", weights=folder / "net.nemo", config=given).cfg.width == 2
+    with pytest.raises(OptionError, match="weights of its own"):
+        build("net.py:Net", weights=folder / "net.nemo", seed=3)
+
+
+def test_an_archive_gives_its_weights_to_a_plain_module(folder):
+    saved_by_a_script(folder)
+    (folder / "plain.py").write_text(
+        "import torch\nclass M(torch.nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.linear = torch.nn.Linear(3, 2)\n"
+    )
+    restored = build("net.py:Net", weights=folder / "net.nemo")
+    assert torch.equal(build("plain.py:M", weights=folder / "net.nemo").linear.weight, restored.linear.weight)

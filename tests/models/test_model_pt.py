@@ -260,6 +260,23 @@ def test_not_strict_loads_what_fits_and_warns(tmp_path):
     assert torch.equal(restored.scores.weight, state["scores.weight"])
 
 
+def test_not_strict_is_about_names_and_not_about_shapes(tmp_path):
+    state = ArchiveTagger(SIZES).state_dict()
+    state["scores.weight"] = torch.ones(7, 7)
+    path = archive(tmp_path / "m.nemo", weights=weights_bytes(state))
+    with pytest.raises(ArchiveError, match=r"scores\.weight is float32 \(7, 7\).*\n.*try: strict=False is about names, as in PyTorch"):
+        ArchiveTagger.restore_from(path, strict=False)
+
+
+def test_a_class_that_was_moved_restores_what_it_saved(tmp_path):
+    old = archive(tmp_path / "old.nemo", config=config_bytes(target="old_place.ArchiveTagger"))
+    assert type(ArchiveTagger.restore_from(old)) is ArchiveTagger
+    with pytest.raises(UntrustedClassError):
+        ModelPT.restore_from(old)
+    with pytest.raises(UntrustedClassError):
+        OtherTagger.restore_from(old)
+
+
 def test_the_model_goes_where_it_is_asked_to(tmp_path):
     path = ArchiveTagger(SIZES).save_to(tmp_path / "m.nemo")
     for device in ("cpu", torch.device("cpu"), None):

@@ -35,6 +35,7 @@ __all__ = [
     "Trust",
     "UseDynamicAxes",
     "Weights",
+    "WeightsKey",
     "notes_text",
     "output_of",
     "port_text",
@@ -56,12 +57,17 @@ Config = Annotated[
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Weights to load: .ckpt, .pt, .safetensors; nothing in it is run.", rich_help_panel=_MODEL),
+    typer.Option(metavar="FILE", help="Weights to load: .ckpt, .pt, .safetensors, .nemo; nothing in it is run.", rich_help_panel=_MODEL),
+]
+WeightsKey = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which of several state dicts in --weights: model, ema, …", rich_help_panel=_MODEL)
 ]
 Trust = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="CLASS", help="A class that an archive or config may name beside the known ones; repeat it.", rich_help_panel=_MODEL
+        metavar="CLASS",
+        help="A class that an archive or config may name beside the known ones: package.module.Class or file.py:Class; repeat it.",
+        rich_help_panel=_MODEL,
     ),
 ]
 Seed = Annotated[

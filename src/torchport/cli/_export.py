@@ -29,6 +29,7 @@ from torchport.cli._common import (
     Trust,
     UseDynamicAxes,
     Weights,
+    WeightsKey,
     notes_text,
     output_of,
     port_text,
@@ -102,6 +103,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write; its extension picks the format.")],
     config: Config = None,
     weights: Weights = None,
+    weights_key: WeightsKey = None,
     trust: Trust = None,
     seed: Seed = None,
     set_eval: SetEval = True,
@@ -179,7 +181,7 @@ def export(
             "output_example": None if output_example is None else read_answer(output_example, "--output-example"),
             "check_trace": check_trace_of(check_trace),
         }
-        module = Source(source, config, weights, tuple(trust or ()), seed).build()
+        module = Source(source, config, weights, tuple(trust or ()), seed, weights_key).build()
         from torchport.packaging import Order, targets
         from torchport.pipeline import export as run
 

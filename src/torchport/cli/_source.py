@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from torchport._frames import last_line
 from torchport._own_words import own_words_only
-from torchport.errors import ArchiveError, OptionError, TorchportError, UnknownModelError, UnsupportedOptionError
+from torchport.errors import ArchiveError, OptionError, TorchportError, UnknownModelError, UnsupportedOptionError, UntrustedClassError
 
 if TYPE_CHECKING:
     import torch
 
+    from torchport.models import ModelPT
     from torchport.models._config import Config
 
 __all__ = ["Source"]
@@ -38,8 +39,9 @@ class Source:
     Args:
         text: SOURCE.
         config: A YAML file with the model's config; for a plain class or function, its keywords.
-        weights: A checkpoint with weights, and nothing else.
-        trust: Classes that an archive may name beside the registered ones.
+        weights: A checkpoint with weights, or an archive; of a `ModelPT` class, an archive brings its config, too.
+        weights_key: Which of several state dicts in the checkpoint.
+        trust: Classes that an archive may name beside the registered ones: dotted paths, or ``file.py:Class``.
         seed: Random weights start here, so that the next command makes the same. ``None``: at the class's own start, else at 0.
     """
 
@@ -48,6 +50,7 @@ class Source:
     weights: Path | None = None
     trust: tuple[str, ...] = ()
     seed: int | None = None
+    weights_key: str | None = None
 
     def build(self) -> torch.nn.Module:
         """Imports or restores the model.
@@ -63,19 +66,29 @@ class Source:
                 raise OptionError("there is no such file", where=what, found=str(path))
         if self.seed is not None and not _SEEDS[0] <= self.seed <= _SEEDS[1]:
             raise OptionError("there is no such seed", where="--seed", found=self.seed, expected=f"{_SEEDS[0]} to {_SEEDS[1]}")
+        if self.weights is None and self.weights_key is not None:
+            raise OptionError(
+                "a key picks from a checkpoint", where="--weights-key", found=self.weights_key, hint="name it: --weights FILE"
+            )
         with torch.random.fork_rng(devices=[]), own_words_only():
             torch.manual_seed(self.seed or 0)
-            module = self._made()
+            found = self._found()
+            if self.weights is not None and _is_archive(self.weights) and _of_ours(found):
+                self._refuse_seed("an archive has")
+                return self._restore(found, self.weights)
+            module = self._instance(found)
         if self.weights is not None:
             self._load_weights(module, self.weights)
         return module
 
-    def _made(self) -> torch.nn.Module:
+    def _found(self) -> Any:
+        """What SOURCE names: a class, a function, or a module that is there."""
         if self.text.lower().endswith(".nemo"):
             return self._restored()
         if ":" in self.text and "://" not in self.text:
             where, _, name = self.text.rpartition(":")
-            return self._from_code(where, name)
+            module = _imported_file(Path(where)) if where.endswith(".py") or os.sep in where else _imported_module(where)
+            return _named_in(module, where, name)
         if self.text.endswith(".py"):
             candidates = _modules_in(_imported_file(Path(self.text)))
             found = ", ".join(candidates) or "no torch.nn.Module"
@@ -92,24 +105,52 @@ class Source:
         if not self.trust and is_nemo_archive(self.text):
             return restore_nemo_archive(self.text, self.config)
         try:
-            return ModelPT.restore_from(self.text, override_config_path=self.config, trust=self.trust)
+            return self._restore(ModelPT, self.text)
         except UnsupportedOptionError as error:
             if not has_nemo():
                 raise
             print(f"torchport: {error.message}; NeMo is installed and builds the model", file=sys.stderr)  # noqa: T201 - the command line
         return restore_nemo_archive(self.text, self.config)
 
-    def _known(self) -> torch.nn.Module:
+    def _restore(self, cls: type[ModelPT], archive: str | Path) -> ModelPT:
+        try:
+            return cls.restore_from(archive, override_config_path=self.config, trust=self._trusted())
+        except UntrustedClassError as error:
+            target = str(error.found)
+            name = target.rpartition(".")[2]
+            of_a_script = target.startswith("__main__.")
+            way = f"--trust FILE.py:{name}, where FILE.py is the script that defines it" if of_a_script else f"--trust {target}"
+            error.hint = f"if you know who made this file: {way}"
+            raise
+
+    def _trusted(self) -> list[str | type]:
+        """What the caller vouches for; a class of a file is imported from there."""
+        if not self.trust:
+            return []
+        _importable(str(Path.cwd()))
+        trusted: list[str | type] = []
+        for text in self.trust:
+            where, _, name = text.rpartition(":")
+            if not where.endswith(".py"):
+                trusted.append(text)
+                continue
+            found = _named_in(_imported_file(Path(where)), where, name)
+            if not isinstance(found, type):
+                raise OptionError("--trust names no class", where=text, found=type(found).__name__, expected="file.py:Class")
+            trusted.append(found)
+        return trusted
+
+    def _known(self) -> Any:
         from torchport.models import ModelPT, families
 
         if self.text in families:
-            return self._instance(families[self.text].load())
+            return families[self.text].load()
         if self.config is not None:
             raise OptionError(
                 "a pretrained model has its own config", where="--config", found=self.text, expected=f"a family: {', '.join(families)}"
             )
         try:
-            model = ModelPT.from_pretrained(self.text, trust=self.trust)
+            model = ModelPT.from_pretrained(self.text, trust=self._trusted())
         except UnknownModelError as error:
             known = [*families, *(info.pretrained_model_name for info in ModelPT.list_available_models())]
             near = difflib.get_close_matches(self.text, known, n=1)
@@ -127,28 +168,9 @@ class Source:
         if self.seed is not None:
             raise OptionError(f"{what} weights of its own", where="--seed", found=self.seed, hint="leave --seed out, or name a class")
 
-    def _from_code(self, where: str, name: str) -> torch.nn.Module:
-        module = _imported_file(Path(where)) if where.endswith(".py") or os.sep in where else _imported_module(where)
-        found: Any = module
-        for part in name.split("."):
-            if not hasattr(found, part):
-                candidates = _modules_in(module)
-                near = difflib.get_close_matches(name, candidates, n=1)
-                raise OptionError(
-                    f"SOURCE names what {where} does not have",
-                    stage="load",
-                    found=name or "nothing after the colon",
-                    expected=", ".join(candidates) or "a torch.nn.Module",
-                    hint=f"did you mean {near[0]!r}?" if near else None,
-                )
-            found = getattr(found, part)
-        return self._instance(found)
-
     def _instance(self, found: Any) -> torch.nn.Module:
         """The module that a class, a function or an instance stands for."""
         import torch
-
-        from torchport.models import ModelPT
 
         made = found
         if not isinstance(found, torch.nn.Module):
@@ -160,14 +182,13 @@ class Source:
                     found=f"{type(found).__name__}: {found!r}"[:200],
                     expected="a torch.nn.Module class, a function that returns a module, or a module",
                 )
-            of_ours = isinstance(found, type) and issubclass(found, ModelPT)
-            config = self._seeded(found) if of_ours else self.config
-            if of_ours and config is not None:
-                made = _called(found, self.text, lambda: found.from_config(config, trust=self.trust))
+            config = self._seeded(found) if _of_ours(found) else self.config
+            if _of_ours(found) and config is not None:
+                made = _called(found, self.text, lambda: found.from_config(config, trust=self._trusted()))
             else:
                 keywords = _keywords(self.config) if self.config is not None else {}
                 made = _called(found, self.text, lambda: found(**keywords))
-        elif self.config is not None:
+        elif self.config is not None and not self.text.lower().endswith(".nemo"):
             raise OptionError("a module that is made already takes no config", where="--config", found=self.text)
         if not isinstance(made, torch.nn.Module):
             raise OptionError(
@@ -194,21 +215,62 @@ class Source:
         return config
 
     def _load_weights(self, module: torch.nn.Module, path: Path) -> None:
-        from torchport.models._weights import copy_into, read_weights
+        from torchport.models._weights import read_weights
+        from torchport.models.archive import open_archive
 
+        if _is_archive(path):
+            with open_archive(path) as archive:
+                self._copy_weights(module, archive.weights(), path)
+            return
         if path.suffix.lower() == ".safetensors":
             from torchport._optional import require
 
             reader = require("safetensors.torch", extra="safetensors", purpose="read .safetensors files")
             try:
-                state = reader.load_file(path)
+                loaded = reader.load_file(path)
             except Exception as error:
                 raise ArchiveError(
                     "the weights cannot be read", where=str(path), found=str(error), expected="a .safetensors file"
                 ) from error
         else:
-            state = read_weights(path, where=str(path))
+            loaded = read_weights(path, where=str(path), whole=True)
+        self._copy_weights(module, loaded, path)
+
+    def _copy_weights(self, module: torch.nn.Module, loaded: dict[str, Any], path: Path) -> None:
+        from torchport.models._checkpoint import state_for
+        from torchport.models._weights import copy_into
+
+        state, done = state_for(module, loaded, where=str(path), key=self.weights_key)
+        if done:
+            print(f"torchport: --weights {path.name}: {done}", file=sys.stderr)  # noqa: T201 - the command line
         copy_into(module, state, strict=True, where=str(path))
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix.lower() == ".nemo"
+
+
+def _of_ours(found: Any) -> bool:
+    from torchport.models import ModelPT
+
+    return isinstance(found, type) and issubclass(found, ModelPT)
+
+
+def _named_in(module: ModuleType, where: str, name: str) -> Any:
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            candidates = _modules_in(module)
+            near = difflib.get_close_matches(name, candidates, n=1)
+            raise OptionError(
+                f"SOURCE names what {where} does not have",
+                stage="load",
+                found=name or "nothing after the colon",
+                expected=", ".join(candidates) or "a torch.nn.Module",
+                hint=f"did you mean {near[0]!r}?" if near else None,
+            )
+        found = getattr(found, part)
+    return found
 
 
 def _keywords(path: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from torchport.cli._common import (
     Trust,
     UseDynamicAxes,
     Weights,
+    WeightsKey,
     notes_text,
     output_of,
     power_tables,
@@ -47,6 +48,7 @@ def verify(
     source: SourceText,
     config: Config = None,
     weights: Weights = None,
+    weights_key: WeightsKey = None,
     trust: Trust = None,
     seed: Seed = None,
     set_eval: SetEval = True,
@@ -75,7 +77,7 @@ def verify(
         given = None if input_example is None else read_example(input_example, "--input-example")
         answer = None if output_example is None else read_answer(output_example, "--output-example")
         further = check_trace_of(check_trace)
-        module = Source(source, config, weights, tuple(trust or ()), seed).build()
+        module = Source(source, config, weights, tuple(trust or ()), seed, weights_key).build()
         from torchport.loading import verify as run
 
         on_stage("reference and proof")

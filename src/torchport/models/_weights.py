@@ -15,7 +15,7 @@ import torch
 
 from torchport.errors import ArchiveError, OptionError
 
-__all__ = ["check_fit", "copy_into", "read_weights", "write_weights"]
+__all__ = ["check_fit", "copy_into", "listed", "mismatch", "read_weights", "unlike", "write_weights"]
 
 _MAX_RECORDS = 1_000_000
 _MAX_PICKLE = 256 * 1024**2
@@ -31,12 +31,13 @@ _CALLABLE = {
 """What the weights may name beside torch's own types and its ``_rebuild`` functions; torch's weights-only reader has the last word."""
 
 
-def read_weights(path: Path, *, where: str) -> dict[str, Any]:
+def read_weights(path: Path, *, where: str, whole: bool = False) -> dict[str, Any]:
     """Maps a checkpoint into memory; no tensor is read before it is used.
 
     Args:
         path: The file, as ``torch.save`` writes it.
         where: The archive's name, for messages.
+        whole: Give all that the file holds, not only the state dict of a Lightning checkpoint.
 
     Raises:
         ArchiveError: It is broken, holds anything but tensors, or unpacks to more than itself.
@@ -46,7 +47,7 @@ def read_weights(path: Path, *, where: str) -> dict[str, Any]:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the reader's errors are of many kinds, and none of them is our caller's fault
         raise ArchiveError("the weights are not readable", where=where, found=_first_line(error)) from error
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+    if not whole and isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]  # a Lightning checkpoint under the archive's name
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
         raise ArchiveError("the weights are not a state dict", where=where, found=type(loaded).__name__, expected="tensors by name")
@@ -118,7 +119,7 @@ def check_fit(module: torch.nn.Module, state: dict[str, Any], *, strict: bool, w
     own = module.state_dict()
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
-    problems = _mismatch(missing, unexpected)
+    problems = mismatch(missing, unexpected)
     if problems and strict:
         raise ArchiveError(
             "the weights do not fit the model",
@@ -129,10 +130,15 @@ def check_fit(module: torch.nn.Module, state: dict[str, Any], *, strict: bool, w
     wrong = [
         f"{name} is {_shape(state[name])}, the model has {_shape(tensor)}"
         for name, tensor in own.items()
-        if name in state and isinstance(tensor, torch.Tensor) and _unlike(tensor, state[name])
+        if name in state and unlike(tensor, state[name])
     ]
     if wrong:
-        raise ArchiveError("the weights have other shapes than the model", where=where, found=_listed(wrong))
+        raise ArchiveError(
+            "the weights have other shapes than the model",
+            where=where,
+            found=listed(wrong),
+            hint=None if strict else "strict=False is about names, as in PyTorch; a config of its own builds the model that fits",
+        )
     return problems
 
 
@@ -169,6 +175,8 @@ def _check_container(path: Path, where: str) -> None:
                     found=f"{sum(record.file_size for record in records)} bytes",
                     expected=f"{size}",
                 )
+            if any(record.filename.endswith("/constants.pkl") for record in records):
+                raise ArchiveError("this is a TorchScript program, no checkpoint of weights", where=where, expected="what torch.save wrote")
             pickles = [record for record in records if record.filename.endswith(".pkl")]
             if not any(record.filename.split("/")[-1] == "data.pkl" for record in pickles):
                 raise ArchiveError("the weights are not a torch checkpoint", where=where, found="a zip file without data.pkl")
@@ -206,7 +214,8 @@ def _check_pickle(data: bytes, where: str) -> None:
                         where=where,
                         found=f"{module}.{name}",
                         expected="tensors",
-                        hint="do not open this file with anything else, unless you know who made it",
+                        hint="do not open this file with anything else, unless you know who made it; if you do, write its weights alone: "
+                        "torch.save(model.state_dict(), path)",
                     )
     except ArchiveError:
         raise
@@ -228,13 +237,14 @@ def _harmless(module: str, name: str) -> bool:
     return False
 
 
-def _mismatch(missing: list[str], unexpected: list[str]) -> list[str]:
+def mismatch(missing: list[str], unexpected: list[str]) -> list[str]:
+    """Names that only one side has, in words, each with the nearest one of the other side."""
     problems = []
     if missing:
         renamed = [f"{name}{_nearest(name, unexpected)}" for name in missing[:_SHOWN]]
-        problems.append(f"missing: {_listed(renamed, len(missing))}")
+        problems.append(f"missing: {listed(renamed, len(missing))}")
     if unexpected:
-        problems.append(f"unexpected: {_listed(unexpected)}")
+        problems.append(f"unexpected: {listed(unexpected)}")
     return problems
 
 
@@ -243,17 +253,21 @@ def _nearest(name: str, others: list[str]) -> str:
     return f" (there is {near[0]})" if near else ""
 
 
-def _listed(items: Iterable[str], count: int | None = None) -> str:
-    shown = list(items)
-    count = len(shown) if count is None else count
-    return ", ".join(shown[:_SHOWN]) + (f" and {count - _SHOWN} more" if count > _SHOWN else "")
+def listed(items: Iterable[str], count: int | None = None, *, shown: int = _SHOWN) -> str:
+    """The first few names, and how many more there are."""
+    all_of_them = list(items)
+    count = len(all_of_them) if count is None else count
+    return ", ".join(all_of_them[:shown]) + (f" and {count - shown} more" if count > shown else "")
 
 
 def _shape(value: object) -> str:
     return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
 
 
-def _unlike(own: torch.Tensor, other: object) -> bool:
+def unlike(own: object, other: object) -> bool:
+    """Whether a tensor cannot take the place of the model's own: another shape, or another family of dtypes."""
+    if not isinstance(own, torch.Tensor):
+        return False
     if torch.nn.parameter.is_lazy(own):
         return False
     return not isinstance(other, torch.Tensor) or own.shape != other.shape or _family(own) != _family(other)

@@ -202,7 +202,8 @@ class ModelPT(torch.nn.Module):
             restore_path: The ``.nemo`` file.
             override_config_path: A config, in any form that the constructor takes, instead of the one in the file.
             map_location: The device to put the model on; ``None`` leaves it where its constructor put it.
-            strict: Weights and model must have the same names. ``False`` loads what fits and warns of the rest.
+            strict: Weights and model must have the same names. ``False`` loads those that both have and warns of the rest; tensors of other
+                shapes are refused either way, as in PyTorch.
             return_config: Give only the config; no class is imported and no weights are read.
             trainer: Passed on to the constructor.
             trust: Classes that the file may name beside the registered ones: dotted paths, or the classes themselves.
