@@ -273,7 +273,9 @@ def _metadata(file: Path) -> dict[str, str]:
     """What the file says of itself; a file that its format cannot read is left to the runtime to refuse."""
     try:
         return read_metadata(file)
-    except EmitError:
+    except EmitError as error:
+        if error.hint is not None:
+            raise  # the format knows what else it is
         return {}
 
 

@@ -214,3 +214,43 @@ def test_a_seed_that_is_none_is_bad_input(torchport_cli, artifact, command, seed
     result = torchport_cli(command, *words, f"--seed={seed}")
     assert result.exit_code == 2
     assert "there is no such seed" in result.stderr
+
+
+def test_a_checkpoint_of_weights_is_told_from_an_artifact(torchport_cli, folder):
+    torch.save({"linear.weight": torch.ones(2, 4), "linear.bias": torch.ones(2)}, folder / "plain.pt")
+    for words in (("inspect", "plain.pt"), ("verify", "plain.pt", "toys.py:Plain"), ("inspect", "plain.pt", "--lock", "l.json")):
+        result = torchport_cli(*words)
+        assert result.exit_code == 2
+        assert "the file holds weights and no program" in result.stderr
+        assert "torchport export file.py:Class --weights plain.pt -o plain.onnx" in result.stderr
+
+
+def test_a_bundle_stands_for_its_artifact(torchport_cli, folder):
+    assert torchport_cli("export", "toys.py:Scale", "-o", "m.onnx", "--bundle", "m.bundle").exit_code == 0
+    document = torchport_cli("inspect", "m.bundle", "--json").document
+    assert [facts["format"] for facts in document["artifacts"].values()] == ["onnx"]
+    assert "batch 4 time" in torchport_cli("inspect", "m.bundle").stdout
+    assert torchport_cli("inspect", "m.bundle", "--lock", "m.json").stdout.startswith("locked m.bundle/m.onnx in m.json")
+    for first, second in (("m.bundle", "m.bundle"), ("m.onnx", "m.bundle"), ("m.bundle", "m.json")):
+        assert torchport_cli("diff", first, second).stdout.startswith("same")
+    assert torchport_cli("verify", "m.bundle", "toys.py:Scale").exit_code == 0
+    (folder / "m.bundle" / "m.onnx").unlink()
+    assert "lacks an artifact that its manifest lists" in torchport_cli("inspect", "m.bundle").stderr
+
+
+def test_a_bundle_with_several_artifacts_asks_which(torchport_cli):
+    for name in ("one", "two"):
+        assert torchport_cli("export", "toys.py:Scale", "-o", f"{name}.onnx", "--no-verify").exit_code == 0
+    assert torchport_cli("package", "one.onnx", "two.onnx", "-o", "both").exit_code == 0
+    assert len(torchport_cli("inspect", "both", "--json").document["artifacts"]) == 2
+    result = torchport_cli("diff", "both", "one.onnx")
+    assert result.exit_code == 2
+    assert "expected: both/one.onnx or both/two.onnx" in result.stderr
+
+
+def test_a_folder_that_is_no_bundle_is_refused(torchport_cli, folder):
+    (folder / "empty").mkdir()
+    for words in (("inspect", "empty"), ("diff", "empty", "empty"), ("verify", "empty", "toys.py:Scale")):
+        result = torchport_cli(*words)
+        assert result.exit_code == 2
+        assert "the folder is no bundle" in result.stderr

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 
+from torchport.cli._bundled import one_artifact
 from torchport.cli._common import output_of
 from torchport.cli._output import table
 
@@ -39,8 +40,8 @@ class FailOn(StrEnum):
 
 def diff(
     context: typer.Context,
-    before: Annotated[Path, typer.Argument(metavar="A", help="What clients were made for: an artifact or a contract lock.")],
-    after: Annotated[Path, typer.Argument(metavar="B", help="What they would get: an artifact or a contract lock.")],
+    before: Annotated[Path, typer.Argument(metavar="A", help="What clients were made for: an artifact, a bundle or a contract lock.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="What they would get: an artifact, a bundle or a contract lock.")],
     fail_on: Annotated[FailOn, typer.Option(help="The least change that ends with an exit code of its own.")] = FailOn.breaking,
     allow: Annotated[list[str] | None, typer.Option(metavar="RULE", help="A rule whose changes are accepted; repeat it.")] = None,
 ) -> None:
@@ -51,7 +52,8 @@ def diff(
         from torchport.contract import diff as compare
         from torchport.contract import read_contract
 
-        changes = compare(read_contract(before), read_contract(after), allow=allow or ())
+        first, second = (one_artifact(path, where) if path.is_dir() else path for path, where in ((before, "A"), (after, "B")))
+        changes = compare(read_contract(first), read_contract(second), allow=allow or ())
     shown.result({"a": str(before), "b": str(after), "fail_on": fail_on.value, **changes.to_dict()}, *_report(changes))
     code = _CODES.get(changes.verdict)
     if code is not None and code <= _CODES.get(fail_on.value, 0):

@@ -12,9 +12,10 @@ import typer
 from rich.console import RenderableType
 from rich.markup import escape
 
+from torchport.cli._bundled import bundled, one_artifact
 from torchport.cli._common import notes_text, output_of
 from torchport.cli._output import size_text, table
-from torchport.errors import EmitError, OptionError, UnusablePathError
+from torchport.errors import EmitError, UnusablePathError
 
 if TYPE_CHECKING:
     from torchport.ports import Axis, Port, Signature
@@ -25,26 +26,35 @@ __all__ = ["inspect"]
 
 def inspect(
     context: typer.Context,
-    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A .onnx, .ts, .pt or .pt2 file.")],
+    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A .onnx, .ts, .pt or .pt2 file, or a bundle.")],
     lock: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the artifact's contract there (m.contract.json), for `torchport diff`.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a lock that says something else.")] = False,
 ) -> None:
     """Show an artifact's ports, axes, opset, sizes, digests and strategy."""
-    if not artifact.is_file():
-        raise OptionError("there is no such artifact", stage="load", where="ARTIFACT", found=str(artifact))
     shown = output_of(context)
     with shown.progress(f"Reading {artifact.name}"):
-        if lock is None:
-            facts = _facts(artifact, None)
-        else:
-            from torchport.contract import contract_of, write_lock
-
-            contract = contract_of(artifact)
-            facts = _facts(artifact, contract.digests) | {"lock": str(lock)}
-            write_lock(contract, lock, overwrite=overwrite)
+        if lock is not None:
+            facts = _locked(one_artifact(artifact, "ARTIFACT"), lock, overwrite=overwrite)
+            shown.result(facts, f"[bold green]locked[/] {escape(facts['path'])} in {escape(str(lock))}")
+            return
+        if artifact.is_dir():
+            each = {name: _facts(path, None) for name, path in bundled(artifact, "ARTIFACT").items()}
+            parts = [part for facts in each.values() for part in _report(facts)]
+            shown.result({"path": str(artifact), "artifacts": each}, *parts)
+            return
+        facts = _facts(one_artifact(artifact, "ARTIFACT"), None)
     shown.result(facts, *_report(facts))
+
+
+def _locked(artifact: Path, lock: Path, *, overwrite: bool) -> dict[str, Any]:
+    from torchport.contract import contract_of, write_lock
+
+    contract = contract_of(artifact)
+    facts = _facts(artifact, contract.digests) | {"lock": str(lock)}
+    write_lock(contract, lock, overwrite=overwrite)
+    return facts
 
 
 def _facts(path: Path, digests: Mapping[str, str] | None) -> dict[str, Any]:
@@ -174,7 +184,6 @@ def _report(facts: Mapping[str, Any]) -> list[RenderableType]:
         *((("producer", facts["producer"]),) if facts.get("producer") else ()),
         *((("weights", f"{facts['weights']:,} numbers"),) if "weights" in facts else ()),
         *((f"digest of {part}", one) for part, one in (facts["content_digests"] or {}).items() if one and part != "artifact"),
-        *((("lock", facts["lock"]),) if "lock" in facts else ()),
         *((("operators", ", ".join(f"{name} {count}" for name, count in facts["operators"].items())),) if "operators" in facts else ()),
     ]
     head = table(Path(facts["path"]).name, ("", ""), rows)

@@ -9,6 +9,7 @@ import typer
 from rich.console import RenderableType
 from rich.markup import escape
 
+from torchport.cli._bundled import one_artifact
 from torchport.cli._common import (
     AllowTies,
     CheckTolerance,
@@ -37,14 +38,13 @@ from torchport.cli._common import (
 from torchport.cli._export import check_trace_of
 from torchport.cli._source import Source
 from torchport.cli._values import read_answer, read_dynamic_axes, read_example, read_port_types
-from torchport.errors import OptionError
 
 __all__ = ["verify"]
 
 
 def verify(
     context: typer.Context,
-    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A .onnx, .ts, .pt or .pt2 file, made by anybody.")],
+    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A .onnx, .ts, .pt or .pt2 file, made by anybody; or a bundle.")],
     source: SourceText,
     config: Config = None,
     weights: Weights = None,
@@ -69,8 +69,7 @@ def verify(
     """Prove an existing artifact against its model."""
     axes = read_dynamic_axes(dynamic_axes or ())
     types = read_port_types(input_types or (), "--input-type"), read_port_types(output_types or (), "--output-type")
-    if not artifact.is_file():
-        raise OptionError("there is no such artifact", stage="load", where="ARTIFACT", found=str(artifact))
+    artifact = one_artifact(artifact, "ARTIFACT")
     shown = output_of(context)
     with shown.progress(f"Proving {artifact.name}") as on_stage:
         on_stage("load")

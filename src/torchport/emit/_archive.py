@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-__all__ = ["EXTRA", "read_extra", "rewrite"]
+__all__ = ["EXTRA", "holds_weights_alone", "read_extra", "rewrite"]
 
 EXTRA = "torchport.json"
 """The record with what the file says about itself."""
@@ -87,3 +87,12 @@ def read_extra(path: Path) -> dict[str, str]:
                 found = json.loads(archive.read(info))
                 return {str(key): str(value) for key, value in found.items()}
     return {}
+
+
+def holds_weights_alone(path: Path) -> bool:
+    """Whether it is what ``torch.save`` writes, a checkpoint with no program in it."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        names = {name.partition("/")[2] for name in archive.namelist()}
+    return "data.pkl" in names and "constants.pkl" not in names

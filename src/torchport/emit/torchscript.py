@@ -11,12 +11,13 @@ import torch
 
 from torchport._options import ExportOptions
 from torchport.capture import Captured, Form
-from torchport.emit._archive import EXTRA, read_extra, rewrite
+from torchport.emit._archive import EXTRA, holds_weights_alone, read_extra, rewrite
 from torchport.emit._base import Format, Written
 from torchport.emit._content import Content
 from torchport.emit._origins import origins_of_script
 from torchport.emit._torch_content import script_content
 from torchport.emit._torchscript_names import rename_classes
+from torchport.errors import UnusablePathError
 
 __all__ = ["TorchScript"]
 
@@ -39,6 +40,14 @@ class TorchScript(Format):
 
     def read_metadata(self, path: Path) -> dict[str, str]:
         """The record ``extra/torchport.json``."""
+        if holds_weights_alone(path):
+            raise UnusablePathError(
+                "the file holds weights and no program: torch.save wrote it, not torch.jit.save",
+                stage="load",
+                where=str(path),
+                expected="an artifact",
+                hint=f"build the model with them and export that: torchport export file.py:Class --weights {path.name} -o {path.stem}.onnx",
+            )
         return read_extra(path)
 
     def read_content(self, path: Path) -> Content:
