@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from torchport.check._arrays import write_arrays
+from torchport.repository._unfinished import UNFINISHED, PlannedMove, Unfinished, unfinished_document
 from torchport.serving import TritonServer, free_ports
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
@@ -221,6 +222,22 @@ def test_serving_as_a_document(serve):
             "backend": "onnxruntime: torchport's, in Python, instead of the native one",
         }
     ]
+
+
+def test_what_a_killed_packaging_left_is_finished_before_it_is_served(serve, repository):
+    """The second of two models had yet to come."""
+    write_model(repository, "came", {"x": ("TYPE_FP32", ["3"])}, {"y": ("TYPE_FP32", ["3"])})
+    write_model(repository, "late", {"x": ("TYPE_FP32", ["3"])}, {"y": ("TYPE_FP32", ["3"])})
+    outer = repository.parent / f".{repository.name}.x.partial"
+    (outer / repository.name).mkdir(parents=True)
+    moves = tuple(PlannedMove(name, "", False, (repository / name).stat().st_ino) for name in ("came", "late"))
+    (repository / "late").rename(outer / repository.name / "late")
+    (repository / UNFINISHED).write_text(json.dumps(unfinished_document(Unfinished(outer.name, moves))))
+    document = serve("--json").document
+    assert document["settled"] == "an earlier packaging of came, late had been killed on its way and was finished first"
+    assert [one["name"] for one in document["models"]] == ["came", "echo", "late"]
+    assert not outer.exists()
+    assert "had been killed" not in serve().stdout
 
 
 def test_texts_are_asked_for_with_texts(serve, repository):

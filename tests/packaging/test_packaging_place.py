@@ -16,10 +16,16 @@ from torchport.packaging import new_directory
 from torchport.packaging._place import _move, exchange
 
 STEPS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.link", "ctypes.dlsym", "shutil.copyfile")
+STEPS += ("fcntl.flock",)
 
 
 def content(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def writes_to(path, mode, flags):
+    """Whether a file that is opened so is written to."""
+    return bool(set(mode) & set("wax+")) if mode is not None else flags & (os.O_WRONLY | os.O_RDWR) != 0
 
 
 def killed_at(step, work):
@@ -30,8 +36,7 @@ def killed_at(step, work):
 
         def hook(event, arguments):
             nonlocal seen
-            writes = event != "open" or (len(arguments) > 1 and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"))
-            if event in STEPS and writes:
+            if event in STEPS and (event != "open" or writes_to(*arguments)):
                 seen += 1
                 if seen == step:
                     os._exit(77)

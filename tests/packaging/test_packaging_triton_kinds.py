@@ -1,7 +1,6 @@
-"""Beyond one model with its ports: ensembles, kept states, labels, measured batches, and repositories that are never half-written."""
+"""Beyond one model with its ports: ensembles, kept states, labels, measured batches."""
 
 import json
-import multiprocessing
 import re
 import shutil
 
@@ -9,15 +8,15 @@ import bundle_makers as make
 import numpy as np
 import pytest
 import torch
-from test_packaging_place import content, killed_at
 from test_packaging_triton import Few, Fixed, Rows
 
 import torchport
-from torchport.errors import ArtifactExistsError, OptionError, PackageError
+from torchport.errors import OptionError, PackageError
 from torchport.packaging import TritonTarget, targets
 from torchport.packaging._pbtxt import Word
 from torchport.packaging._triton_batch import choose_batch, measure_batches
 from torchport.packaging._triton_ensemble import Step, ensemble_config
+from torchport.repository import check_repository
 
 
 class Front(torch.nn.Module):
@@ -385,155 +384,8 @@ def test_measuring_ends_where_the_batch_or_its_use_does(tmp_path):
     assert list(measure_batches(part, lambda: next(growing))) == [1, 2]
 
 
-# --- never half-written ---------------------------------------------------------------------------------------------------------------
-
-
-BARE = {"goldens": False}
-
-
-def states_when_killed(folder, repository, work, limit=120):
-    """What the repository holds after a death at each step, in order, and at last without one."""
-    before = content(folder)
-    found = []
-    for step in range(1, limit):
-        died = killed_at(step, work)
-        found.append(content(repository) if repository.exists() else None)
-        for rest in folder.glob(f".{repository.name}.*.partial"):
-            shutil.rmtree(rest)
-        if not died:
-            return found
-        shutil.rmtree(repository, ignore_errors=True)
-        for name, blob in before.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(blob)
-    raise AssertionError("it never came to an end")
-
-
-def test_a_new_repository_is_there_as_a_whole_or_not_at_all(joined, streaming, tmp_path):
-    for number, result in enumerate((joined, streaming)):
-        repository = tmp_path / str(number) / "repo"
-        repository.parent.mkdir()
-        found = states_when_killed(repository.parent, repository, lambda: result.package(repository, target="triton", options=BARE))  # noqa: B023
-        new = found[-1]
-        assert all(one in (None, new) for one in found)
-        assert found[0] is None
-        assert len(found) > 10
-
-
-def test_a_further_model_or_a_replaced_one_is_there_as_a_whole_or_not_at_all(streaming, tmp_path):
-    repository = tmp_path / "repo"
-    (repository / "foreign" / "1").mkdir(parents=True)
-    (repository / "foreign" / "config.pbtxt").write_text('name: "foreign"\n')
-    for options in ({"options": BARE}, {"overwrite": True, "options": {"max_batch_size": 2, **BARE}}):
-        old = content(repository)
-        found = states_when_killed(tmp_path, repository, lambda options=options: streaming.package(repository, target="triton", **options))
-        new = found[-1]
-        assert new != old
-        assert all(one in (old, new) for one in found)
-        assert found[0] == old
-        assert new["foreign/config.pbtxt"] == b'name: "foreign"\n'
-
-
-def test_several_models_in_an_old_repository_come_one_by_one_the_ensemble_last(joined, tmp_path):
-    repository = tmp_path / "repo"
-    (repository / "foreign" / "1").mkdir(parents=True)
-    (repository / "foreign" / "config.pbtxt").write_text('name: "foreign"\n')
-    found = states_when_killed(tmp_path, repository, lambda: joined.package(repository, target="triton", options=BARE))
-    new = found[-1]
-    seen = []
-    for one in found:
-        models = tuple(sorted({name.partition("/")[0] for name in one}))
-        assert one == {name: blob for name, blob in new.items() if name.partition("/")[0] in models}
-        seen.append(models)
-    assert list(dict.fromkeys(seen)) == [
-        ("foreign",),
-        ("back-m", "foreign"),
-        ("back-m", "foreign", "front-m"),
-        ("back-m", "foreign", "front-m", "m"),
-    ]
-
-
-def test_an_error_while_models_come_takes_back_those_that_came(joined, tmp_path):
-    class Late(TritonTarget):
-        def _check(self, stage, order):
-            """Somebody else takes the ensemble's name at the last moment."""
-            (order.directory / "m").mkdir()
-            (order.directory / "m" / "thesis.tex").write_text("years of work")
-
-        def _check_home(self, home):
-            pass
-
-    targets.add("late", Late())
-    try:
-        for overwrite in (False, True):
-            repository = tmp_path / str(overwrite)
-            (repository / "foreign").mkdir(parents=True)
-            if overwrite:
-                joined.package(repository, target="triton")
-                shutil.rmtree(repository / "m")
-            before = content(repository)
-            with pytest.raises(ArtifactExistsError, match="meanwhile"):
-                joined.package(repository, target="late", overwrite=overwrite)
-            assert content(repository) == {**before, "m/thesis.tex": b"years of work"}
-    finally:
-        targets.remove("late")
-
-
-def _package(paths, repository, barrier, outcomes):
-    names = ["self"] if len(paths) == 1 else [path.stem.removesuffix("-m") for path in paths]
-    parts = [torchport.packaging.part_of_file(path, name) for path, name in zip(paths, names, strict=True)]
-    barrier.wait()
-    try:
-        targets["triton"].package(parts, torchport.packaging.Order(repository))
-    except ArtifactExistsError as error:
-        outcomes.put(error.message)
-    else:
-        outcomes.put("won")
-
-
-def at_once(count, paths, repository):
-    """What packagers in processes of their own say, which begin to write at the same moment."""
-    context = multiprocessing.get_context("fork")
-    barrier, outcomes = context.Barrier(count), context.Queue()
-    started = [context.Process(target=_package, args=(paths, repository, barrier, outcomes)) for _ in range(count)]
-    for one in started:
-        one.start()
-    told = [outcomes.get(timeout=120) for _ in started]
-    for one in started:
-        one.join()
-    return told
-
-
-def test_of_packagers_of_several_models_at_once_one_wins_at_a_time(joined, tmp_path):
-    repository = tmp_path / "repo"
-    told = at_once(3, [part.artifact.path for part in joined.parts], repository)
-    assert set(told) <= {"won", "somebody else added to this model meanwhile"}
-    assert told.count("won") >= 1
-    for model in ("front-m", "back-m", "m"):
-        versions = sorted(path.name for path in (repository / model).iterdir() if path.name.isdecimal())
-        assert versions == [str(number + 1) for number in range(told.count("won"))]
-    assert [path.name for path in tmp_path.iterdir()] == ["repo"]
-
-
-def test_packagers_at_once_win_or_say_that_they_did_not(streaming, tmp_path):
-    """Processes that really run at once: whoever did not add a version says so, and every version is whole."""
-    repository = tmp_path / "repo"
-    told = at_once(3, [streaming.path], repository)
-    versions = sorted(path.name for path in (repository / "s").iterdir() if path.name.isdecimal())
-    assert versions == [str(number + 1) for number in range(told.count("won"))]
-    assert told.count("won") >= 1
-    assert set(told) <= {"won", "somebody else added to this model meanwhile"}
-    whole = {path.name for path in (repository / "s" / "1").iterdir()}
-    for version in versions:
-        assert {path.name for path in (repository / "s" / version).iterdir()} == whole
-    np.load(repository / "s" / "1" / "goldens" / "zeros.inputs.npz")
-    assert [path.name for path in tmp_path.iterdir()] == ["repo"]
-
-
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 def test_the_checker_finds_nothing_in_what_is_written(joined, streaming, tmp_path):
-    from torchport.repository import check_repository
-
     options = {"max_batch_size": 8, "dynamic_batching": True, "instances": 2}
     joined.package(tmp_path / "repo", target="triton", options=options)
     script = torchport.export(Streaming(), tmp_path / "t.ts")
@@ -592,3 +444,28 @@ def test_golden_inputs_that_do_not_go_together_make_no_case(tmp_path):
     packaged = Apart().export(tmp_path / "m.onnx").package(tmp_path / "repo", target="triton")
     assert json.loads((packaged.directory / "m" / "1" / "torchport.json").read_text())["goldens"] == []
     assert any("the ensemble has no case of its own" in note for note in packaged.notes)
+
+
+class Careless(TritonTarget):
+    """Writes what a server refuses."""
+
+    def _write(self, parts, stage, order):
+        notes = super()._write(parts, stage, order)
+        for config in stage.rglob("config.pbtxt"):
+            if "onnxruntime" in config.read_text():
+                config.write_text(config.read_text().replace("TYPE_FP32", "TYPE_FP16", 1))
+        return notes
+
+
+def test_what_a_server_would_refuse_is_not_handed_over(joined, streaming, tmp_path):
+    targets.add("careless", Careless())
+    try:
+        for result, where in ((streaming, "s/config.pbtxt:8:3"), (joined, "back-m/config.pbtxt:8:3")):
+            with pytest.raises(PackageError, match="would not serve what was written") as caught:
+                result.package(tmp_path / "repo", target="careless", options={"warmup": False})
+            assert caught.value.where == where
+            assert "io/dtype: " in caught.value.found
+            assert caught.value.hint == "write the file's data_type"
+            assert list(tmp_path.iterdir()) == []
+    finally:
+        targets.remove("careless")

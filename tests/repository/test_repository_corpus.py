@@ -25,8 +25,8 @@ def test_the_names_are_different():
 
 
 def test_every_rule_has_a_case():
-    """Those about links, permissions and other formats have tests of their own beside this one."""
-    elsewhere = {"files/unreadable", "files/link", "files/too-large"}
+    """Those about links, permissions, sizes and killed packagings have tests of their own beside this one."""
+    elsewhere = {"files/unreadable", "files/link", "files/too-large", "files/unfinished"}
     assert set(RULES) - set().union(*(case.finds for case in CASES)) == elsewhere
 
 

@@ -79,9 +79,10 @@ def _tell(shown: Output, server: TritonServer, environment: ServerEnvironment) -
     versions = environment.versions
     where = f"HTTP {client.url}, gRPC {server.grpc_address}"
     shown.result(
-        {"url": client.url, "grpc": server.grpc_address, "models": documents, "versions": dict(versions)},
+        {"url": client.url, "grpc": server.grpc_address, "models": documents, "versions": dict(versions), "settled": server.settled},
         f"[bold green]serving[/] {escape(str(server.repository))} with Triton from nvidia-pytriton {versions.get('nvidia-pytriton')}",
         where,
+        *([escape(server.settled)] if server.settled else []),
         table("Models", ("model", "version", "state", "backend"), rows),
         "[bold]from a shell[/]",
         Verbatim(curl_call(client, asked, server.repository, server.folder)),

@@ -10,7 +10,7 @@ from torchport.packaging._riva_archive import RivaArchive, read_riva
 from torchport.packaging._stated import part_of_file
 from torchport.packaging.bundle import BundleTarget
 from torchport.packaging.riva import RivaTarget
-from torchport.packaging.triton import TritonTarget
+from torchport.packaging.triton import TritonTarget, finish_packaging
 
 __all__ = [
     # what a target takes and gives
@@ -25,6 +25,8 @@ __all__ = [
     # where parts come from
     "choose_goldens",
     "part_of_file",
+    # after one that was killed
+    "finish_packaging",
     # reading back
     "RivaArchive",
     "read_riva",

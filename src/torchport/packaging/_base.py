@@ -55,9 +55,10 @@ class Target(abc.ABC):
             if not part.goldens:
                 raise PackageError("an artifact without golden inputs cannot be packaged", where=part.artifact.path.name)
         self.check_order(order)
+        settled = self._settle(order)
         with self._placed(parts, order) as stage:
             try:
-                notes = self._write(parts, stage, order)
+                notes = [*settled, *self._write(parts, stage, order)]
                 self._check(stage, order)
             except TorchportError:
                 raise
@@ -100,6 +101,10 @@ class Target(abc.ABC):
             UnusablePathError: The folder above is missing.
         """
         check_place(order.directory, overwrite=order.overwrite, is_ours=self.is_ours)
+
+    def _settle(self, order: Order) -> Sequence[str]:
+        """Puts right what an earlier call left that was killed; gives notes for the user."""
+        return ()
 
     def _home(self, parts: Sequence[Part], order: Order) -> Path:
         """Where the package is in the end."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from torchport.errors import ArtifactExistsError, UnusablePathError
 
-__all__ = ["check_place", "exchange", "new_directory", "replace_ours"]
+__all__ = ["aside_of", "check_place", "exchange", "new_directory", "replace_ours"]
 
 _AT_FDCWD = -100
 _EXCHANGE = 2
@@ -113,11 +113,16 @@ def _native() -> Any:
         return None
 
 
+def aside_of(new: Path) -> Path:
+    """Where an older folder waits for a moment where two cannot be exchanged in one step."""
+    return new.with_name(f"{new.name}.before")
+
+
 def exchange(new: Path, old: Path, *, native: Callable[[], Any] = _native) -> None:
     """Exchanges two folders: nobody sees a moment without one of them.
 
     Where the system or the file system cannot, ``old`` is moved aside first: a process that is killed between the two steps leaves it
-    beside ``new``, under the name ``before``.
+    where `aside_of` says.
 
     Args:
         new: The folder to put in place; the old one is there afterwards.
@@ -127,7 +132,7 @@ def exchange(new: Path, old: Path, *, native: Callable[[], Any] = _native) -> No
     function = native()
     if function is not None and function(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _EXCHANGE) == 0:
         return
-    aside = new.with_name("before")
+    aside = aside_of(new)
     old.rename(aside)
     try:
         new.rename(old)

@@ -15,13 +15,15 @@ from torchport.packaging._pbtxt import Message
 from torchport.packaging._records import Golden, Part
 from torchport.packaging._triton_ports import ServedPorts
 
-__all__ = ["GOLDENS", "LABELS", "labelled_output", "warm_up", "write_goldens", "write_labels"]
+__all__ = ["GOLDENS", "LABELS", "WARMUP", "labelled_output", "warm_up", "write_goldens", "write_labels"]
 
 GOLDENS = "goldens"
 """The folder of a version's golden cases."""
 
 LABELS = "labels.txt"
-_WARMUP = "warmup"
+WARMUP = "warmup"
+"""The folder of the tensors that a server warms a model up with."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -72,7 +74,7 @@ def warm_up(part: Part, ports: ServedPorts, described: Sequence[Mapping[str, Any
     if any(array.dtype.kind == "O" for array in golden.inputs.values()):
         return []
     inputs = []
-    (model / _WARMUP).mkdir()
+    (model / WARMUP).mkdir()
     by_name = {ports.names[port["name"]]: port["name"] for port in ports.inputs}
     for place, entry in enumerate(described):
         array = golden.inputs[by_name[entry["name"]]]
@@ -80,7 +82,7 @@ def warm_up(part: Part, ports: ServedPorts, described: Sequence[Mapping[str, Any
         dims = [int(size) for size in entry["dims"]]
         shape = list(row.shape) or [1] * len(dims)
         file = f"{golden.name}.{entry['name'] if _PLAIN.fullmatch(entry['name']) else place}"
-        (model / _WARMUP / file).write_bytes(np.ascontiguousarray(row, row.dtype.newbyteorder("<")).tobytes())
+        (model / WARMUP / file).write_bytes(np.ascontiguousarray(row, row.dtype.newbyteorder("<")).tobytes())
         inputs.append({"key": entry["name"], "value": {"data_type": entry["data_type"], "dims": shape, "input_data_file": file}})
     size = min(most, len(next(iter(golden.inputs.values())))) if most else 1
     return [{"name": golden.name, "batch_size": size, "inputs": inputs}]

@@ -14,17 +14,19 @@ from typing import Any, ClassVar
 from torchport._version import __version__
 from torchport.errors import ArtifactExistsError, OptionError, PackageError, UnusablePathError
 from torchport.packaging._base import Target
-from torchport.packaging._place import check_place, replace_ours
+from torchport.packaging._place import check_place
 from torchport.packaging._records import Order, Part
 from torchport.packaging._triton_batch import choose_batch, measure_batches
 from torchport.packaging._triton_chain import Link, chained_golden
+from torchport.packaging._triton_commit import Move, commit, finish, is_staged_in
 from torchport.packaging._triton_config import MARK, config_of, config_texts
 from torchport.packaging._triton_ensemble import Step, ensemble_config
-from torchport.packaging._triton_files import write_goldens
+from torchport.packaging._triton_files import WARMUP, write_goldens
 from torchport.packaging._triton_ports import MODEL_FILES, served_ports
 from torchport.packaging._triton_settings import OPTIONS, Settings, check_name, read_settings
+from torchport.repository import check_repository
 
-__all__ = ["TritonTarget"]
+__all__ = ["TritonTarget", "finish_packaging"]
 
 _CONFIG = "config.pbtxt"
 _RECORD = "torchport.json"
@@ -36,7 +38,7 @@ class TritonTarget(Target):
 
     A new model comes with its configuration and version 1. A model that torchport wrote gets the next version, as long as its configuration
     stays the same to the byte. Either is one rename: a server that polls sees all of it or nothing. Several artifacts become one model
-    each, and an ensemble where they can be joined.
+    each, and an ensemble where they can be joined; what is killed between their renames is finished by the next call.
     """
 
     name: ClassVar[str] = "triton"
@@ -54,6 +56,11 @@ class TritonTarget(Target):
         if not order.directory.is_dir():
             check_place(order.directory, overwrite=False, is_ours=lambda _: False)
 
+    def _settle(self, order: Order) -> Sequence[str]:
+        """A killed packaging of several models is finished before anything is added."""
+        told = finish(order.directory, self.is_ours)
+        return [told] if told else []
+
     def _home(self, parts: Sequence[Part], order: Order) -> Path:
         """One model: its folder; several: the repository."""
         return order.directory / _names(parts, order)[0] if len(parts) == 1 else order.directory
@@ -62,12 +69,13 @@ class TritonTarget(Target):
     def _placed(self, parts: Sequence[Part], order: Order) -> Iterator[Path]:
         homes = [order.directory / name for name in _names(parts, order)]
         self.check_place(order)
+        here = order.directory.absolute()
         for home in homes:
             self._check_home(home)
         old = {home.name for home in homes if home.is_dir()}
         try:
             # Beside the repository, not inside it: a server that polls takes every folder there for a model.
-            outer = Path(tempfile.mkdtemp(prefix=f".{order.directory.name}.", suffix=".partial", dir=order.directory.absolute().parent))
+            outer = Path(tempfile.mkdtemp(prefix=f".{here.name}.", suffix=".partial", dir=here.parent))
         except OSError as error:
             raise UnusablePathError(
                 "the folder above the repository cannot be written",
@@ -76,15 +84,16 @@ class TritonTarget(Target):
                 found=error.strerror,
             ) from error
         try:
-            stage = outer / order.directory.name
+            stage = outer / here.name
             (stage / homes[0].name).mkdir(parents=True)
             yield stage / homes[0].name if len(parts) == 1 else stage
             for home in homes:
                 self._check_home(home)
             self._commit(stage, order, old)
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(outer)
+            if not is_staged_in(order.directory, outer):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(outer)
 
     def _check_home(self, home: Path) -> None:
         if os.path.lexists(home) and (home.is_symlink() or not self.is_ours(home)):
@@ -137,46 +146,54 @@ class TritonTarget(Target):
         notes = [f"max_batch_size {most}: above it, a row gets no cheaper here"] if curve else []
         return config, ports.names, notes
 
+    def _check(self, stage: Path, order: Order) -> None:
+        """What a server that completes nothing would refuse, or answer wrong, is not handed over."""
+        root = stage.parent if (stage / _CONFIG).is_file() else stage
+        if not order.overwrite:  # a further version keeps the warm-up that its model has
+            for model in root.iterdir():
+                if (before := order.directory / model.name / WARMUP).is_dir():
+                    shutil.copytree(before, model / WARMUP, dirs_exist_ok=True)
+        if errors := check_repository(root, auto_complete=False).errors:
+            raise PackageError(
+                "a server would not serve what was written",
+                where=errors[0].place,
+                found="; ".join(f"{one.rule}: {one.message}{f' ({one.found})' if one.found else ''}" for one in errors),
+                expected=errors[0].expected or None,
+                hint=errors[0].fix,
+            )
+
     def _commit(self, stage: Path, order: Order, old: Collection[str]) -> None:
-        """Moves every model to its place; an error takes back what was moved before it."""
+        """Moves every model to its place."""
         if not order.directory.exists():
             with contextlib.suppress(OSError):  # somebody made it meanwhile: then as below
                 stage.rename(order.directory)
                 return
-        moved: list[tuple[Path, Path]] = []
-        try:
-            for model in sorted(stage.iterdir(), key=_last):
-                moved.append(self._move(model, order.directory / model.name, order if model.name in old else None))
-        except BaseException:
-            for source, target in reversed(moved):
-                if source.exists():
-                    replace_ours(source, target, self.is_ours)
-                else:
-                    target.rename(source)
-            raise
+        moves = []
+        for model in sorted(stage.iterdir(), key=_last):
+            source, target = model, order.directory / model.name
+            if model.name in old and not order.overwrite:
+                [source] = [path for path in model.iterdir() if path.name.isdecimal()]
+                target = target / source.name
+            moves.append(Move(source, target, model.name in old and order.overwrite, source.stat().st_ino))
+        commit(order.directory, stage, moves, self.is_ours)
 
-    def _move(self, model: Path, home: Path, order: Order | None) -> tuple[Path, Path]:
-        """Moves one model, or with an order its replacement or new version; gives where it came from and where it is."""
-        try:
-            if order is not None and order.overwrite:
-                replace_ours(model, home, self.is_ours)
-                return model, home
-            if order is not None:
-                [version] = [path for path in model.iterdir() if path.name.isdecimal()]
-                version.rename(home / version.name)
-                return version, home / version.name
-            model.rename(home)
-            return model, home
-        except ArtifactExistsError:  # an OSError, too
-            raise
-        except OSError as error:
-            if home.is_dir():
-                raise ArtifactExistsError(
-                    "somebody else added to this model meanwhile", stage="package", where=str(home), hint="package it again"
-                ) from error
-            raise UnusablePathError(
-                "the model cannot be moved to its place", stage="package", where=str(home), found=error.strerror
-            ) from error
+
+def finish_packaging(repository: Path | str) -> str:
+    """Finishes what a killed packaging of several models left in a repository: all of them come, or none.
+
+    Packaging into the repository and serving it do so by themselves.
+
+    Args:
+        repository: The repository.
+
+    Returns:
+        What was done; empty where there was nothing to do.
+
+    Raises:
+        PackageError: What was going to move is not there any more.
+        UnusablePathError: The repository cannot be written.
+    """
+    return finish(Path(repository), TritonTarget().is_ours)
 
 
 def _last(model: Path) -> tuple[bool, str]:

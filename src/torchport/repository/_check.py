@@ -16,6 +16,7 @@ from torchport.repository._records import Report, Verdict
 from torchport.repository._rules import RULES, Effect
 from torchport.repository._scheduling import check_cache, check_dynamic_batching, check_instances, check_labels
 from torchport.repository._sequence import check_sequence, filled_inputs
+from torchport.repository._unfinished import check_unfinished
 from torchport.repository._versions import check_versions
 from torchport.repository._warmup import check_warmup
 
@@ -50,6 +51,7 @@ def check_repository(directory: str | FilePath, *, auto_complete: bool = True, i
         if rule not in RULES:
             raise UnknownNameError(f"unknown rule {rule!r}", stage="check", found=rule, expected=", ".join(RULES))
     notes = Notes(root, auto_complete)
+    check_unfinished(notes)
     models = open_models(notes)
     files = {name: _check_model(notes, model) for name, model in models.items()}
     for ensemble in ensemble_order(notes, models):

@@ -61,6 +61,8 @@ _ALL = (
     Rule("files/labels-missing", _R, "the file of labels is not there", "put it into the model's folder, beside config.pbtxt"),
     Rule("files/labels-count", _L, "there are more or fewer labels than classes",
          "one label in each line, as many as the output has classes"),
+    Rule("files/unfinished", _W, "a packaging of several models was killed on its way: some are the new ones, some are not",
+         "torchport package into the repository, or torchport serve: either finishes it first"),
     # -- the configuration as a text
     Rule("config/missing", _D, "there is no config.pbtxt: the server has to guess it", "write a config.pbtxt", strict=_R),
     Rule("config/syntax", _R, "the text is no model configuration", "correct the text at this place"),

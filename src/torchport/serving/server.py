@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from torchport.errors import OptionError, ServeError
+from torchport.repository._unfinished import UNFINISHED
 from torchport.serving.client import Client
 from torchport.serving.environment import ServerEnvironment, find_server
 
@@ -58,6 +59,9 @@ class TritonServer:
         timeout: Seconds that starting may take.
         grace: Seconds that it has to stop by itself.
 
+    Attributes:
+        settled: What had to be done to the repository before it was served; empty where nothing had.
+
     Example:
         >>> with TritonServer("repository") as server:  # doctest: +SKIP
         ...     answer = server.client.infer("keyword", {"mel": mel})
@@ -85,6 +89,7 @@ class TritonServer:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._region = f"torchport_{uuid.uuid4().hex[:12]}_"
         self._last_log = ""
+        self.settled = ""
 
     @property
     def client(self) -> Client:
@@ -132,6 +137,7 @@ class TritonServer:
             raise OptionError("there is no such model repository", stage="serve", where="repository", found=str(self.repository))
         self._check_ports()
         environment = self._environment or find_server()
+        self._settle()
         self._folder = tempfile.TemporaryDirectory(prefix="torchport-serve-")
         try:
             backends = Path(self._folder.name) / "backends"
@@ -153,6 +159,13 @@ class TritonServer:
         except BaseException:
             self.stop()
             raise
+
+    def _settle(self) -> None:
+        """What a killed packaging left is finished first: all of its models are served, or none."""
+        if (self.repository / UNFINISHED).exists():
+            from torchport.packaging import finish_packaging
+
+            self.settled = finish_packaging(self.repository)
 
     def _check_ports(self) -> None:
         """Somebody else's server would answer in its place."""
