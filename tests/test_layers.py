@@ -49,6 +49,7 @@ FRONT = {
     "_outcome",
     "_failed_run",
     "_subject",
+    "_whole_numbers",
     "_onnx_module",
     "pipeline",
     "_package",

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import Hooks
 from torchport._made_multiples import in_multiples
 from torchport._naming import check_declared, known_by_name
+from torchport._whole_numbers import whole_numbers_taken
 from torchport.errors import ReferenceRunError
-from torchport.ports import AxisKind, Signature, make_inputs
-from torchport.ports.lengths import is_length_name
+from torchport.ports import AxisKind, ElementType, Signature, make_inputs
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["made_example", "told_of_few_values", "traced_sizes"]
+__all__ = ["Made", "made_example", "traced_sizes"]
 
 _ODD_SIZES = (37, 29, 41, 31, 43, 23, 47, 19, 53)
 """Sizes to trace with: odd, distinct, above one. A size of 1 hides broadcasting, an even one hides a factor."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """An example that torchport made.
+
+    Attributes:
+        example: As a caller would give it.
+        elements: What was found of the whole numbers that ports hold.
+        notes: The same in words.
+    """
+
+    example: Any
+    elements: Mapping[str, ElementType] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def traced_sizes(symbols: Mapping[str, Any]) -> dict[str, int]:
@@ -45,13 +61,13 @@ def traced_sizes(symbols: Mapping[str, Any]) -> dict[str, int]:
     return sizes
 
 
-def made_example(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, Any], ask: Callable[[Any], object]) -> Any:
+def made_example(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, Any], ask: Callable[[Any], object]) -> Made:
     """An example made from the declared types; optional inputs are left out.
 
     Every axis has a size of its own, unless the model refuses that: two ports of one length each name their axis (``tokens_time``,
     ``mask_time``), and only the model knows that they are equal. Then axes of one kind get one size, and those that need not be equal are
     set apart again. Where the model refuses odd sizes (skip connections past pools), they become multiples of 2, 4, … 32; the real
-    factor, and of which axes, is found by the reference.
+    factor, and of which axes, is found by the reference. Whole numbers that nobody gave a range are widened as far as the model answers.
 
     Args:
         module: The model, for messages.
@@ -69,13 +85,16 @@ def made_example(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, A
     check_declared(module, hooks, declared, needed)
     signature = Signature.of(inputs=needed, outputs={})
 
-    def example(sizes: Mapping[str, int]) -> Any:
-        tensors = make_inputs(signature, sizes, seed=0)
+    def called_with(tensors: Mapping[str, torch.Tensor]) -> Any:
         return tensors if known_by_name(hooks.forward, tensors) else tuple(tensors.values())
+
+    def example(sizes: Mapping[str, int]) -> Made:
+        found = whole_numbers_taken(signature, sizes, lambda tensors: ask(called_with(tensors)))
+        return Made(called_with(found.example), found.elements, found.notes)
 
     def answered(sizes: Mapping[str, int]) -> bool:
         try:
-            ask(example(sizes))
+            ask(called_with(make_inputs(signature, sizes, seed=0)))
         except ReferenceRunError:
             return False
         return True
@@ -98,26 +117,6 @@ def _set_apart(sizes: dict[str, int], wanted: Iterable[Mapping[str, int]], answe
         changed = ({**sizes, name: one[name]} for one in wanted if one[name] != sizes[name])
         sizes = next((one for one in changed if answered(one)), sizes)
     return sizes
-
-
-def told_of_few_values(signature: Signature, example: Mapping[str, torch.Tensor]) -> list[str]:
-    """What to know of whole numbers that nobody gave a range: made examples hold 0 and 1 only, and a proof sees no more than that.
-
-    Args:
-        signature: The ports.
-        example: What was made for them.
-    """
-    return [
-        f"weak: `{name}` holds whole numbers without a range, and was tried as 0 and 1 only: declare what they are (TokenIndex(1000), "
-        "LengthsType()), or give an input_example with numbers as they come"
-        for name, tensor in example.items()
-        if signature.inputs[name].element.values in ("plain", "index")
-        and signature.inputs[name].element.type_parameters.get("num_classes") is None
-        and str(tensor.dtype) != "torch.bool"
-        and not (tensor.is_floating_point() or tensor.is_complex() or is_length_name(name) or "mask" in name.lower())
-        and tensor.numel()
-        and int(tensor.max()) <= 1
-    ]
 
 
 def _groups(signature: Signature) -> Iterator[list[str]]:

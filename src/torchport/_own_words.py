@@ -44,11 +44,11 @@ def own_words_only(*, verbose: bool = False) -> Iterator[None]:
         key = (str(message), category, filename, lineno)
         if threading.get_ident() == owner and (key in told or _of_a_third_party(str(message), sys._getframe(1))):
             return
-        told.add(key)
         with warnings.catch_warnings():
             warnings.filters[:] = filters  # type: ignore[index]  # a list, whatever the hints say
             warnings.showwarning = show
             warnings.warn_explicit(message, category, filename, lineno)
+        told.add(key)  # where the user's filters make errors of warnings, each is one
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")

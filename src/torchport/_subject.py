@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchport._failed_run import MADE_FOR_A_FILE, MADE_FROM_TYPES, failed_run, resolved
 from torchport._hooks import Hooks, read_hooks
-from torchport._made_example import made_example, told_of_few_values, traced_sizes
+from torchport._made_example import Made, made_example, traced_sizes
 from torchport._naming import check_input_names, match_inputs, refuse_nested
 from torchport._options import ExportOptions
 from torchport.errors import OptionError, TorchportError
@@ -220,9 +220,11 @@ def declare(
     example, where = (
         (options.input_example, "input_example (argument)") if options.input_example is not None else (hooks.example, "input_example")
     )
+    made = Made(example)
     if example is None:
         where = MADE_FOR_A_FILE if by_place else MADE_FROM_TYPES
-        example = made_example(module, hooks, declared, lambda made: _ask(module, hooks, declared, made, where))
+        made = made_example(module, hooks, declared, lambda one: _ask(module, hooks, declared, one, where))
+        example = made.example
     probe, own_names, tensors, answer = _ask(module, hooks, declared, example, where)
     arguments = probe.arguments
     names = OutputNames.of(answer, declared=list(hooks.output_types), disabled=hooks.disabled_outputs, where=hooks.forward_name)
@@ -240,6 +242,8 @@ def declare(
         },
     )
     signature = resolved(_dynamic(signature, options, hooks), tensors, stated)
+    ranged = {name: dataclasses.replace(signature.inputs[name], element=element) for name, element in made.elements.items()}
+    signature = signature.replace_ports(inputs=ranged)
 
     notes = [f"{name}={value!r} is a constant of the artifact" for name, value in arguments.constants]
     if input_types is not None and not by_place:
@@ -250,8 +254,7 @@ def declare(
         from torchport.prepare import answers_of_fast_paths
 
         notes += answers_of_fast_paths(module)
-    if where in (MADE_FOR_A_FILE, MADE_FROM_TYPES):
-        notes += told_of_few_values(signature, tensors)
+    notes += made.notes
     if not signature.symbols:
         notes.append("every axis is static: nothing declares a dynamic one (input_types or dynamic_axes do)")
     traced = _without_ones(call, signature, tensors)

@@ -450,24 +450,3 @@ def test_an_axis_that_no_text_could_name_is_refused(tmp_path):
         Axis("time", min=1.5)
     error = refused(Scaled(), tmp_path, PortError, input_example=torch.randn(3, 8), dynamic_axes={"x": {0: "float32"}})
     assert "name of a dtype" in error.message
-
-
-@pytest.mark.parametrize(
-    ("ids", "example", "told"),
-    [
-        (("batch time", "int64"), None, True),
-        (("batch time", "int64"), torch.tensor([[3, 9, 4], [7, 0, 2]]), False),
-        (NeuralType(("B", "T"), TokenIndex(num_classes=10)), None, False),
-    ],
-)
-def test_whole_numbers_that_nobody_gave_a_range_are_told(tmp_path, ids, example, told):
-    class Embedded(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.table = torch.nn.Embedding(10, 4)
-
-        def forward(self, ids):
-            return self.table(ids).sum(1)
-
-    result = torchport.export(Embedded(), tmp_path / "m.onnx", input_types={"ids": ids}, input_example=example)
-    assert any(note.startswith("weak: `ids` holds whole numbers without a range") for note in result.notes) == told

@@ -232,6 +232,11 @@ def test_the_hierarchy_is_that_of_speech_text_and_vision() -> None:
     assert all(isinstance(getattr(types, name)(), ElementType) for name in types.__all__)
 
 
+def test_a_range_without_a_number_is_refused() -> None:
+    with pytest.raises(PortValueError, match="no number"):
+        types.IntRange(min=3, max=2)
+
+
 def test_a_type_without_classes_is_refused() -> None:
     with pytest.raises(PortValueError, match="at least one class"):
         TokenIndex(num_classes=0)

@@ -25,6 +25,7 @@ __all__ = [
     "ImageFeatureValue",
     "ImageValue",
     "Index",
+    "IntRange",
     "IntType",
     "LabelsType",
     "Length",
@@ -79,6 +80,34 @@ class IntType(ElementType):
     """A whole number of no further meaning."""
 
     dtype, kinds = "int64", _INT
+
+
+class IntRange(IntType):
+    """A whole number of a range.
+
+    Args:
+        min: The least that it may be.
+        max: The greatest that it may be. ``None``: not said.
+
+    Raises:
+        PortValueError: ``min`` is above ``max``.
+
+    Example:
+        >>> IntRange(min=1, max=12)
+        IntRange(min=1, max=12)
+    """
+
+    values = "index"
+
+    def __init__(self, min: int = 0, max: int | None = None) -> None:
+        if max is not None and min > max:
+            raise PortValueError("a range has no number", where=type(self).__name__, found=f"{min} to {max}", expected="min up to max")
+        self.min, self.max = min, max
+
+    @property
+    def type_parameters(self) -> dict[str, Any]:
+        """The ends ``min`` and ``max``, both included."""
+        return {"min": self.min, "max": self.max}
 
 
 class BoolType(ElementType):

@@ -26,6 +26,9 @@ __all__ = ["make_inputs"]
 _FEW = {"TokenIndex": 10}
 """How many classes an index has where neither its type nor an example says so; two for every other type."""
 
+_WIDE, _NEAR = 128, 32
+"""A range of more numbers than this is wide; so far from its beginning a number is near it."""
+
 
 def make_inputs(
     signature: Signature,
@@ -261,12 +264,26 @@ def _probability(one: Request) -> torch.Tensor:
 def _index(one: Request) -> torch.Tensor:
     import torch
 
-    low, high = 0, one.port.element.type_parameters.get("num_classes")
+    known = one.port.element.type_parameters
+    if known.get("max") is not None:
+        return _within(one, known["min"], known["max"] + 1)
+    low, high = known.get("min", 0), known.get("num_classes")
     if high is None and one.example is not None and one.example.numel():
         low, high = int(one.example.min()), int(one.example.max()) + 1
     if high is None:
-        high = _FEW.get(type(one.port.element).__name__, 2)
+        high = low + _FEW.get(type(one.port.element).__name__, 2)
     return drive_index(torch.randint(low, high, one.shape, generator=one.generator), one.extreme, low, high).to(one.dtype)
+
+
+def _within(one: Request, low: int, high: int) -> torch.Tensor:
+    """Numbers of a range: where it is wide, every second one is near its beginning or zero, where numbers tell most."""
+    import torch
+
+    drawn = torch.randint(low, high, one.shape, generator=one.generator)
+    if high - low > _WIDE:
+        near = torch.randint(max(low, -_NEAR), min(high, max(low, 0) + _NEAR), one.shape, generator=one.generator)
+        drawn = torch.where(torch.rand(one.shape, generator=one.generator) < 0.5, near, drawn)
+    return drive_index(drawn, one.extreme, low, high).to(one.dtype)
 
 
 def _duration(one: Request) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torchport.prepare import _builtin as _builtin
 from torchport.prepare._records import Prepared, Swap
+from torchport.prepare._vault import dispatch_mode
 from torchport.prepare.digest import state_digest
 from torchport.prepare.hooks import check_prepare_names, run_prepare_hooks
 from torchport.prepare.multihead_attention import answers_of_fast_paths
@@ -20,6 +21,8 @@ __all__ = [
     "kept_as_found",
     "state_digest",
     "watched",
+    # what a run does
+    "dispatch_mode",
     # swaps
     "check_prepare_names",
     "replace_for_export",
