@@ -116,6 +116,24 @@ def test_tracing_writes_every_opset_as_asked(opset, tmp_path):
     assert y.shape == (3, 4, 6)
 
 
+class Twice(torch.nn.Module):
+    """Makes one tensor twice, once for itself and once to hand it out."""
+
+    def forward(self, x):
+        inner = x.squeeze(-1).exp()
+        handed = x.squeeze(-1)
+        return handed.exp() + 1, inner * 2, handed
+
+
+@pytest.mark.parametrize("strategy", ["trace", "torch_export"])
+def test_an_output_that_something_inside_equals_keeps_its_declared_axes(strategy, tmp_path):
+    prepared = prepare(Twice(), {"x": torch.rand(2, 3, 1)}, {"x": "batch 3 1"}, {"one": "batch 3", "two": "batch 3", "handed": "batch 3"})
+    graph = onnx.load(export(prepared, tmp_path, strategy).path).graph
+    assert axes(graph.output) == {"one": ["batch", 3], "two": ["batch", 3], "handed": ["batch", 3]}
+    assert {one.type.tensor_type.elem_type for one in graph.output} == {onnx.TensorProto.FLOAT}
+    assert [node.op_type for node in graph.node].count("Squeeze") == 1
+
+
 @pytest.mark.parametrize("opset", [13, 17, 21])
 def test_torch_export_is_converted_to_the_opset_asked(opset, tmp_path):
     artifact = export(tiny(), tmp_path, "torch_export", onnx_opset_version=opset)

@@ -1,5 +1,6 @@
 """The client sends every byte as it is and reads every answer, or says what the server said."""
 
+import importlib.util
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,8 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from torchport.errors import OptionError, ServeError
-from torchport.serving import Client
+from torchport.errors import MissingDependencyError, OptionError, ServeError
+from torchport.serving import Client, connect
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -129,3 +130,16 @@ def test_what_cannot_be_asked_is_refused_here(client):
     assert not nobody.is_live()
     with pytest.raises(ServeError, match="there is no answer"):
         nobody.models()
+
+
+def test_an_address_says_how_a_server_is_reached():
+    """What gRPC answers is held against a real server, in tests/triton_server."""
+    assert isinstance(connect("127.0.0.1:8000"), Client)
+    assert connect("https://there/models/").url == "https://there/models"
+    for odd in ("ftp://there", "grpc://", "grpc://there:8001/models"):
+        with pytest.raises(OptionError, match="a server has an address"):
+            connect(odd)
+    if importlib.util.find_spec("tritonclient") is None:
+        with pytest.raises(MissingDependencyError, match="to ask a server by gRPC") as caught:
+            connect("grpc://127.0.0.1:8001")
+        assert caught.value.hint == "pip install 'torchport[grpc]'"

@@ -6,7 +6,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from torchport.errors import ServeError
+from torchport.errors import OptionError, ServeError
+from torchport.serving import GrpcClient
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 
@@ -142,5 +143,40 @@ def test_texts_and_bits_go_through(tmp_path, serve):
     text = ONNX.format(name="texts", **USUAL | {"dtype": "TYPE_STRING", "dims": "-1", "outs": "-1"}).replace("TYPE_FP32", "TYPE_STRING")
     (tmp_path / "texts" / "config.pbtxt").write_text(text)
     server = serve(tmp_path)
-    answer = server.client.infer("texts", {"x": np.array(["né", "", "two\nlines"])})
-    assert [one.decode() for one in answer["y"]] == ["né", "", "two\nlines"]
+    with GrpcClient(f"grpc://{server.grpc_address}") as remote:
+        for client in (server.client, remote):
+            answer = client.infer("texts", {"x": np.array(["né", "", "two\nlines"])})
+            assert [one.decode() for one in answer["y"]] == ["né", "", "two\nlines"]
+
+
+def test_both_clients_see_the_same(tmp_path, serve):
+    """What is there, how it is configured, what it answers, and why it refuses."""
+    for name, changes in {"right": {}, "rows": {"most": 4, "dims": "3, -1", "outs": "3, -1"}, "wrong": {"dtype": "TYPE_FP16"}}.items():
+        write_onnx(tmp_path / name / "1")
+        (tmp_path / name / "config.pbtxt").write_text(ONNX.format(name=name, **USUAL | changes))
+    server = serve(tmp_path)
+    array = np.arange(30, dtype=np.float32).reshape(2, 3, 5)
+    with GrpcClient(f"grpc://{server.grpc_address}") as remote:
+        assert sorted(remote.models(), key=str) == sorted(server.client.models(), key=str)
+        for name in ("right", "rows"):
+            here, there = server.client.config(name), remote.config(name)
+            assert [int(size) for port in there["input"] for size in port["dims"]] == [
+                size for port in here["input"] for size in port["dims"]
+            ]
+            assert int(there.get("max_batch_size", 0)) == here["max_batch_size"]
+            for more in ({}, {"version": "1"}, {"outputs": ["y"]}, {"parameters": {"a": 1, "b": True, "c": "text", "d": 0.5}}):
+                np.testing.assert_array_equal(remote.infer(name, {"x": array}, **more)["y"], 2 * array)
+            np.testing.assert_array_equal(remote.ask(name, {"x": array})["y"], 2 * array)
+        for said, model, inputs in (
+            ("unexpected shape", "right", {"x": np.zeros((2, 4, 5), np.float32)}),
+            ("must be <= 4", "rows", {"x": np.zeros((9, 3, 5), np.float32)}),
+            ("unknown model", "nobody", {"x": array}),
+        ):
+            for client in (server.client, remote):
+                with pytest.raises(ServeError, match="refused") as caught:
+                    client.infer(model, inputs)
+                assert said in str(caught.value.found)
+        with pytest.raises(OptionError, match="no such dtype"):
+            remote.infer("right", {"x": array.astype(np.complex64)})
+        large = np.zeros((1, 3, 600_000), np.float32)  # 7 MB, where gRPC's own limit is 4
+        np.testing.assert_array_equal(remote.infer("right", {"x": large})["y"], large)

@@ -54,20 +54,22 @@ def test_what_is_served_answers_its_golden_cases_and_ends_with_an_interruption(r
             python = "\n".join(lines[start : start + 4])
             printed = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True, check=True).stdout
             assert f"'{answer['outputs'][0]['name']}': array(" in printed
-            asked = subprocess.run(command("request", repository, "--url", url, "--json"), capture_output=True, text=True, check=True)
-            document = json.loads(asked.stdout)
-            assert document["ok"]
-            sent = {one["model"] for one in document["cases"] if one["sent"]}
-            assert sent == {*MODELS, *(f"{family}-script" for family in MODELS), "front-whole", "middle-whole", "after-whole", "whole"}
-            told = {one["words"] for one in document["cases"] if one["model"] == "stream"}
-            assert told == {"not sent: the server keeps the state that the case brings along"}
+            for place in (url, f"grpc://127.0.0.1:{ports.grpc}"):
+                asked = subprocess.run(command("request", repository, "--url", place, "--json"), capture_output=True, text=True, check=True)
+                document = json.loads(asked.stdout)
+                assert (document["url"], document["ok"]) == (place, True)
+                sent = {one["model"] for one in document["cases"] if one["sent"]}
+                assert sent == {*MODELS, *(f"{family}-script" for family in MODELS), "front-whole", "middle-whole", "after-whole", "whole"}
+                told = {one["words"] for one in document["cases"] if one["model"] == "stream"}
+                assert told == {"not sent: the server keeps the state that the case brings along"}
         finally:
             os.killpg(process.pid, signal.SIGINT)
         assert process.wait(60) == 0
         assert process.stdout.read().strip() == "stopped"
-    gone = subprocess.run(command("request", repository, "--url", url), capture_output=True, text=True, check=False)
-    assert gone.returncode == 1
-    assert "there is no answer" in gone.stderr
+    for place in (url, f"grpc://127.0.0.1:{ports.grpc}"):
+        gone = subprocess.run(command("request", repository, "--url", place), capture_output=True, text=True, check=False)
+        assert gone.returncode == 1
+        assert "there is no answer" in gone.stderr
 
 
 def test_a_model_that_was_exchanged_is_found_by_its_goldens(repository, serve, tmp_path):
@@ -77,6 +79,7 @@ def test_a_model_that_was_exchanged_is_found_by_its_goldens(repository, serve, t
     middle.head.weight.mul_(1.01)
     shutil.copyfile(torchport.export(middle, tmp_path / "other.onnx").path, copy / "middle-whole" / "1" / "model.onnx")
     server = serve(copy)
-    asked = subprocess.run(command("request", copy, "--url", server.client.url), capture_output=True, text=True, check=False)
-    assert asked.returncode == 3
-    assert "logits differs in value" in asked.stdout
+    for place in (server.client.url, f"grpc://{server.grpc_address}"):
+        asked = subprocess.run(command("request", copy, "--url", place), capture_output=True, text=True, check=False)
+        assert asked.returncode == 3
+        assert "logits differs in value" in asked.stdout

@@ -14,7 +14,7 @@ from torchport.errors import OptionError
 
 if TYPE_CHECKING:
     from torchport._comparison import Array, Difference
-    from torchport.serving import Asked, Client
+    from torchport.serving import Asked, ModelClient
 
 __all__ = ["request"]
 
@@ -27,7 +27,9 @@ def request(
     repository: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="The model repository: the golden cases of its models are sent.")
     ] = None,
-    url: Annotated[str, typer.Option(metavar="URL", help="The server.")] = "http://127.0.0.1:8000",
+    url: Annotated[
+        str, typer.Option(metavar="URL", help="The server: http://…, or grpc://… with the extra grpc.")
+    ] = "http://127.0.0.1:8000",
     model: Annotated[str | None, typer.Option(metavar="NAME", help="Only this model.")] = None,
     inputs: Annotated[Path | None, typer.Option("--input", metavar="FILE", help="Send these arrays instead: .npz, by input name.")] = None,
     expected: Annotated[Path | None, typer.Option(metavar="FILE", help="Compare with these arrays: .npz, by output name.")] = None,
@@ -35,9 +37,9 @@ def request(
     tolerance: Annotated[float, typer.Option(min=0.0, help="For --expected: relative to the scale of each output.")] = _TOLERANCE,
 ) -> int:
     """Ask a Triton server: golden cases or a file; exit code 3 where an answer is not the expected one."""
-    from torchport.serving import Client
+    from torchport.serving import connect
 
-    shown, client = output_of(context), Client(url)
+    shown, client = output_of(context), connect(url)
     if inputs is None:
         if repository is None or expected is not None or save is not None:
             raise OptionError(
@@ -53,7 +55,7 @@ def request(
     return _file(shown, client, model, _read(inputs, "--input"), answers, save, tolerance)
 
 
-def _goldens(shown: Output, client: Client, repository: Path, model: str | None) -> int:
+def _goldens(shown: Output, client: ModelClient, repository: Path, model: str | None) -> int:
     from torchport.serving import ask_goldens, golden_cases
 
     cases = [case for case in golden_cases(repository) if model in (None, case.model)]
@@ -103,7 +105,7 @@ def _document(asked: Asked) -> dict[str, Any]:
 
 def _file(
     shown: Output,
-    client: Client,
+    client: ModelClient,
     model: str,
     inputs: dict[str, Array],
     expected: dict[str, Array] | None,

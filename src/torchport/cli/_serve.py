@@ -88,7 +88,7 @@ def _tell(shown: Output, server: TritonServer, environment: ServerEnvironment) -
         Verbatim(curl_call(client, asked, server.repository, server.folder)),
         "[bold]from Python[/]",
         Verbatim(python_call(client, asked, server.repository)),
-        f"golden cases of all models: torchport request {escape(str(server.repository))} --url {client.url}",
+        f"golden cases of all models: torchport request {escape(str(server.repository))} --url {client.url} (or grpc://{server.grpc_address})",
         "Ctrl-C stops it",
     )
 

@@ -65,7 +65,10 @@ def merge_constants(model: ir.Model, keep: set[str]) -> None:
         if first is not value:
             ir.convenience.replace_all_uses_with(value, first)
             del model.graph.initializers[name]
+    declared = [(value.type, value.shape) for value in model.graph.outputs]
     common.CommonSubexpressionEliminationPass()(model)
+    for value, (kind, shape) in zip(model.graph.outputs, declared, strict=True):
+        value.type, value.shape = kind, shape  # an inner value that takes an output's place has neither any more
 
 
 def declare_ports(model: ir.Model, signature: Signature) -> tuple[str, ...]:

@@ -6,23 +6,26 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from __future__ import annotations
 
+import abc
 import json
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
 from torchport.errors import OptionError, ServeError
-from torchport.ports.dtypes import known_dtype
+from torchport.ports.dtypes import DType, known_dtype
 
-__all__ = ["HEADER", "Client", "Served", "read_answer", "request_body"]
+__all__ = ["HEADER", "SECONDS", "Client", "ModelClient", "Served", "array_of", "content_of", "read_answer", "request_body"]
 
 HEADER = "Inference-Header-Content-Length"
-_SECONDS = 300.0
+SECONDS = 300.0
+"""How long an answer may take."""
+
 # A proxy is for the world outside; whoever names a server means that server.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -49,69 +52,28 @@ class Served:
         return self.state == "READY"
 
 
-class Client:
-    """Talks to one server.
+class ModelClient(abc.ABC):
+    """Asks the models of one server, whatever it is reached by.
 
-    Args:
-        url: ``http://127.0.0.1:8000``.
-        timeout: Seconds that an answer may take.
+    Attributes:
+        url: Where it is.
     """
 
-    def __init__(self, url: str, *, timeout: float = _SECONDS) -> None:
-        parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise OptionError("a server has an address", stage="request", where="url", found=url, expected="http://127.0.0.1:8000")
-        self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-        self._timeout = timeout
+    url: str
 
-    def is_live(self) -> bool:
-        """Whether a server answers there."""
-        try:
-            self._call("/v2/health/live")
-        except ServeError:
-            return False
-        return True
-
+    @abc.abstractmethod
     def models(self) -> list[Served]:
         """Every model that the server knows, ready or not."""
-        listed = json.loads(self._call("/v2/repository/index", b"{}")[0])
-        return [Served(one["name"], one.get("version", ""), one.get("state", "UNAVAILABLE"), one.get("reason", "")) for one in listed]
 
+    @abc.abstractmethod
     def config(self, model: str) -> dict[str, Any]:
         """The configuration that a model is served with.
 
         Raises:
             ServeError: It is not served.
         """
-        config: dict[str, Any] = json.loads(self._call(f"/v2/models/{urllib.parse.quote(model)}/config")[0])
-        return config
 
-    def statistics(self, model: str) -> dict[str, Any]:
-        """What the server counted for a model: requests, and how often it was run.
-
-        Raises:
-            ServeError: It is not served.
-        """
-        counted: dict[str, Any] = json.loads(self._call(f"/v2/models/{urllib.parse.quote(model)}/stats")[0])["model_stats"][0]
-        return counted
-
-    def ask(
-        self, model: str, inputs: Mapping[str, Any], *, version: str = "", parameters: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Asks a model with arrays as the model itself takes them, and gives them as it gives them.
-
-        Where the server counts the batch, one number for each row has an axis of size 1 on the wire: it is put on and taken off here.
-
-        Raises:
-            ServeError: As for `infer`.
-        """
-        config = self.config(model)
-        single = {port["name"] for kind in ("input", "output") for port in config.get(kind) or () if _one_a_row(port, config)}
-        sent = {name: np.asarray(array) for name, array in inputs.items()}
-        sent = {name: array[:, None] if name in single and array.ndim == 1 else array for name, array in sent.items()}
-        answer = self.infer(model, sent, version=version, parameters=parameters)
-        return {name: array[:, 0] if name in single and array.ndim == 2 else array for name, array in answer.items()}
-
+    @abc.abstractmethod
     def infer(
         self,
         model: str,
@@ -136,6 +98,79 @@ class Client:
         Raises:
             ServeError: There is no answer, or the server refused; its own words are in the message.
         """
+
+    @final
+    def ask(
+        self, model: str, inputs: Mapping[str, Any], *, version: str = "", parameters: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Asks a model with arrays as the model itself takes them, and gives them as it gives them.
+
+        Where the server counts the batch, one number for each row has an axis of size 1 on the wire: it is put on and taken off here.
+
+        Raises:
+            ServeError: As for `infer`.
+        """
+        config = self.config(model)
+        single = {port["name"] for kind in ("input", "output") for port in config.get(kind) or () if _one_a_row(port, config)}
+        sent = {name: np.asarray(array) for name, array in inputs.items()}
+        sent = {name: array[:, None] if name in single and array.ndim == 1 else array for name, array in sent.items()}
+        answer = self.infer(model, sent, version=version, parameters=parameters)
+        return {name: array[:, 0] if name in single and array.ndim == 2 else array for name, array in answer.items()}
+
+
+@final
+class Client(ModelClient):
+    """Talks to one server by HTTP.
+
+    Args:
+        url: ``http://127.0.0.1:8000``.
+        timeout: Seconds that an answer may take.
+    """
+
+    def __init__(self, url: str, *, timeout: float = SECONDS) -> None:
+        parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise OptionError("a server has an address", stage="request", where="url", found=url, expected="http://127.0.0.1:8000")
+        self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        self._timeout = timeout
+
+    def is_live(self) -> bool:
+        """Whether a server answers there."""
+        try:
+            self._call("/v2/health/live")
+        except ServeError:
+            return False
+        return True
+
+    def models(self) -> list[Served]:
+        """Every model that the server knows, ready or not."""
+        listed = json.loads(self._call("/v2/repository/index", b"{}")[0])
+        return [Served(one["name"], one.get("version", ""), one.get("state", "UNAVAILABLE"), one.get("reason", "")) for one in listed]
+
+    def config(self, model: str) -> dict[str, Any]:
+        """The configuration that a model is served with; see `ModelClient.config`."""
+        config: dict[str, Any] = json.loads(self._call(f"/v2/models/{urllib.parse.quote(model)}/config")[0])
+        return config
+
+    def statistics(self, model: str) -> dict[str, Any]:
+        """What the server counted for a model: requests, and how often it was run.
+
+        Raises:
+            ServeError: It is not served.
+        """
+        counted: dict[str, Any] = json.loads(self._call(f"/v2/models/{urllib.parse.quote(model)}/stats")[0])["model_stats"][0]
+        return counted
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        *,
+        version: str = "",
+        outputs: Sequence[str] = (),
+        parameters: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Asks a model; see `ModelClient.infer`."""
         words, blobs = request_body(inputs, parameters or {}, binary=True, outputs=outputs)
         place = f"/v2/models/{urllib.parse.quote(model)}" + (f"/versions/{version}" if version else "") + "/infer"
         body, length = self._call(place, words + blobs, {HEADER: str(len(words)), "Content-Type": "application/octet-stream"})
@@ -178,13 +213,8 @@ def request_body(
     blobs, described = [], []
     for name, value in inputs.items():
         array = np.asarray(value)
-        content = _to_bytes(array)
-        kind = known_dtype("string" if array.dtype.kind in "SU" else array.dtype.name)
-        if kind is None or kind.triton is None:
-            raise OptionError("the protocol has no such dtype", stage="request", where=name, found=str(array.dtype))
-        described.append(
-            {"name": name, "shape": list(array.shape), "datatype": kind.triton, "parameters": {"binary_data_size": len(content)}}
-        )
+        kind, content = content_of(name, array)
+        described.append({"name": name, "shape": list(array.shape), "datatype": kind, "parameters": {"binary_data_size": len(content)}})
         blobs.append(content)
     header: dict[str, Any] = {"inputs": described, "parameters": dict(parameters)}
     if outputs:
@@ -203,11 +233,45 @@ def _said(error: urllib.error.HTTPError) -> str:
         return text.strip() or f"HTTP status {error.code}"
 
 
-def _to_bytes(array: Any) -> bytes:
+def content_of(name: str, array: Any) -> tuple[str, bytes]:
+    """The datatype of an array as the protocol spells it, and its bytes on the wire.
+
+    Raises:
+        OptionError: The protocol has no such dtype.
+    """
+    kind = known_dtype("string" if array.dtype.kind in "SU" else array.dtype.name)
+    if kind is None or kind.triton is None:
+        raise OptionError("the protocol has no such dtype", stage="request", where=name, found=str(array.dtype))
     if array.dtype.kind not in "OSU":
-        return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        return kind.triton, np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
     texts = [one if isinstance(one, bytes) else str(one).encode() for one in array.ravel()]
-    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    return kind.triton, b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+
+
+def array_of(name: str, datatype: str, shape: Sequence[int], blob: bytes) -> Any:
+    """The array that bytes on the wire are.
+
+    Raises:
+        ServeError: It has an unknown dtype, or other bytes than its shape asks for.
+    """
+    kind = _dtype_of(name, datatype)
+    array = _texts(blob) if kind.kind == "string" else np.frombuffer(blob, _numpy_dtype(kind.numpy))
+    if array.size != int(np.prod(shape)):
+        raise ServeError(
+            "the server's answer has other bytes than its shape asks for",
+            stage="request",
+            where=name,
+            found=f"{array.size} values",
+            expected=str(list(shape)),
+        )
+    return array.reshape(shape)
+
+
+def _dtype_of(name: str, datatype: str) -> DType:
+    kind = known_dtype(datatype)
+    if kind is None:
+        raise ServeError("the server answers with an unknown dtype", stage="request", where=name, found=datatype)
+    return kind
 
 
 def read_answer(body: bytes, length: int | None) -> dict[str, Any]:
@@ -220,25 +284,13 @@ def read_answer(body: bytes, length: int | None) -> dict[str, Any]:
     place = length or 0
     answers = {}
     for output in header["outputs"]:
+        name, shape = output["name"], output["shape"]
         size = (output.get("parameters") or {}).get("binary_data_size")
-        kind = known_dtype(output["datatype"])
-        if kind is None:
-            raise ServeError("the server answers with an unknown dtype", stage="request", where=output["name"], found=output["datatype"])
         if size is None:
-            answers[output["name"]] = np.array(output["data"], kind.numpy).reshape(output["shape"])
+            answers[name] = np.array(output["data"], _dtype_of(name, output["datatype"]).numpy).reshape(shape)
             continue
-        blob = body[place : place + size]
+        answers[name] = array_of(name, output["datatype"], shape, body[place : place + size])
         place += size
-        array = _texts(blob) if kind.kind == "string" else np.frombuffer(blob, _numpy_dtype(kind.numpy))
-        if array.size != int(np.prod(output["shape"])):
-            raise ServeError(
-                "the server's answer has other bytes than its shape asks for",
-                stage="request",
-                where=output["name"],
-                found=f"{array.size} values",
-                expected=str(output["shape"]),
-            )
-        answers[output["name"]] = array.reshape(output["shape"])
     return answers
 
 

@@ -11,7 +11,7 @@ from torchport._comparison import Array, Difference, compare
 from torchport._strict_json import strict_json
 from torchport.check._arrays import read_arrays
 from torchport.errors import OptionError, ServeError
-from torchport.serving.client import Client
+from torchport.serving.client import ModelClient
 
 __all__ = ["Asked", "GoldenCase", "ask_goldens", "compare_answers", "golden_cases"]
 
@@ -77,7 +77,7 @@ def golden_cases(repository: Path) -> Iterator[GoldenCase]:
             raise OptionError("the golden cases cannot be read", stage="request", where=str(version), found=str(error)) from error
 
 
-def ask_goldens(client: Client, cases: Iterator[GoldenCase]) -> Iterator[Asked]:
+def ask_goldens(client: ModelClient, cases: Iterator[GoldenCase]) -> Iterator[Asked]:
     """Sends each case to the server and compares."""
     ready = {(one.name, one.version): one for one in client.models()}
     for case in cases:

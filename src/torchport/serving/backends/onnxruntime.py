@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from ._base import Backend
 from .batching import Arrays
@@ -48,6 +47,8 @@ class TritonPythonModel(Backend):
 
 
 def _open(name: str, path: Path) -> Any:
+    import onnxruntime  # a process that only completes a configuration seldom comes here, and there is one for every model
+
     try:
         return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:

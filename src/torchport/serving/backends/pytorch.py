@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from ._base import Backend
 from .batching import Arrays
 from .contract import Refused, argument_order, dtype_in_config, output_order
@@ -22,6 +20,8 @@ class TritonPythonModel(Backend):
 
     def open(self, path: Path) -> None:
         """Opens the file and orders the configuration's ports by its arguments."""
+        import torch  # the process that completes a model's configuration does without, which is half of the time that a model takes
+
         try:
             self.module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
         except Exception as error:
@@ -37,6 +37,8 @@ class TritonPythonModel(Backend):
 
     def run(self, feed: Arrays) -> Arrays:
         """All outputs."""
+        import torch
+
         with torch.inference_mode():
             returned = self.module(*(torch.from_numpy(feed[name].copy()) for name in self.arguments))
         answers = list(returned) if isinstance(returned, (tuple, list)) else [returned]
