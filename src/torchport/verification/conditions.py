@@ -6,6 +6,7 @@ import ast
 import functools
 import inspect
 import textwrap
+from collections.abc import Mapping, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -52,7 +53,7 @@ def _may(node: ast.AST, frame: FrameType, depth: int, followed: dict[str, int]) 
         return False
     if isinstance(node, ast.Call):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if name in _ASK_KINDS or name in _OF_TENSORS:
+        if name in _ASK_KINDS or name in _OF_TENSORS or (name == "len" and _is_record(node.args, frame)):
             return False
     children = (child for child in ast.iter_child_nodes(node) if isinstance(child, (ast.expr, ast.comprehension)))
     return any(_may(child, frame, depth, followed) for child in children)
@@ -85,10 +86,30 @@ def _name_may(name: str, frame: FrameType, depth: int, followed: dict[str, int])
     value = frame.f_locals[name]
     given = _assigned(name, frame.f_code)
     if not given:  # an argument
-        return not isinstance(value, _PLAIN) and not callable(value)
+        return not isinstance(value, _PLAIN) and not callable(value) and not _is_held(value, frame)
     if isinstance(value, _PLAIN) and not isinstance(value, bool):
         return False
     return depth > 0 and any(_may(one, frame, depth - 1, followed) for one in given)
+
+
+def _is_held(value: Any, frame: FrameType) -> bool:
+    """Whether this is the very list or mapping that the function's object holds: a setting passed on."""
+    code = frame.f_code
+    owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+    if not isinstance(owner, torch.nn.Module) or not isinstance(value, (list, tuple, Mapping)):
+        return False
+    return any(one is value for one in vars(owner).values())
+
+
+def _is_record(arguments: Sequence[ast.expr], frame: FrameType) -> bool:
+    """Whether the length asked for is that of a tuple of unlike parts: what a function gave back, not pieces of an axis."""
+    if len(arguments) != 1 or not isinstance(arguments[0], ast.Name):
+        return False
+    value = frame.f_locals.get(arguments[0].id)
+    if not isinstance(value, tuple):
+        return False
+    kinds = {(one.dtype, one.dim()) if isinstance(one, torch.Tensor) else type(one) for one in value}
+    return len(kinds) > 1 and any(isinstance(one, torch.Tensor) for one in value)
 
 
 def _assigned(name: str, code: CodeType) -> list[ast.expr]:

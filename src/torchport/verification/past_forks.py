@@ -108,17 +108,17 @@ def _where(fork: Fork) -> str:
 
 
 def _end_before(asker: Asker, settled: Settled, fork: Fork, base: Mapping[str, int], sizes: Mapping[str, int]) -> None:
-    """The sizes that cannot be tried are not promised: the range ends at the largest that can."""
+    """The sizes that cannot be tried are not promised: the range ends at the largest that can. A batch is promised at any, and that told."""
     name = moved(base, sizes)
     axis = settled.signature.symbols[name]
+    if axis.kind is AxisKind.Batch:
+        settled.notes.append(f"weak: {_where(fork)} decides otherwise from about {sizes_text(sizes)} on, which was not tried")
+        return
     largest, last = max((case.sizes[name] for case in settled.cases), default=base[name]), sizes[name]
     while last > largest and not (affordable(asker, settled, {**base, name: last}) and axis.allows(last)):
         last = 3 * last // 4 // axis.multiple_of * axis.multiple_of
     if last <= largest or not settled.keep(asker.ask(settled.signature, {**base, name: last})):
         last = largest
-    if axis.kind is AxisKind.Batch:
-        settled.notes.append(f"weak: {_where(fork)} decides otherwise from about {sizes_text(sizes)} on, which was not tried")
-        return
     settled.signature = with_symbol(settled.signature, name, max=last)
     settled.ranges[name] = (axis.min, last)
     settled.notes.append(f"{name}: {axis.min} to {last}; past it {_where(fork)} may decide otherwise, which is too large to be tried")
