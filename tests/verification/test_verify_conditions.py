@@ -25,3 +25,39 @@ def reassigned(x, factor):
 def test_a_name_that_is_assigned_over_and_over_is_followed_once(condition):
     frame, _ = reassigned(torch.ones(2, 3), False)
     assert may_hang_on_a_size(ast.parse(condition, mode="eval").body, frame) in (True, False)
+
+
+class Held(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.context = [-1, -1]
+
+    def forward(self, context, sizes):
+        return sys._getframe()
+
+
+@pytest.mark.parametrize(("condition", "may"), [("context[0] >= 0", False), ("sizes[0] >= 0", True)])
+def test_a_list_that_the_module_itself_holds_is_a_setting_where_it_is_passed_on(condition, may):
+    held = Held()
+    frame = held.forward(held.context, [-1, -1])
+    assert may_hang_on_a_size(ast.parse(condition, mode="eval").body, frame) is may
+
+
+def taking(answers):
+    return sys._getframe()
+
+
+RECORDS = {
+    "a value and its lengths": ((torch.ones(2, 3, 4), torch.ones(2, dtype=torch.int64)), False),
+    "a value and an absence": ((torch.ones(2, 3, 4), None), False),
+    "pieces": ((torch.ones(2, 3), torch.ones(2, 3)), True),
+    "a list that may grow": ([torch.ones(2, 3), torch.ones(2)], True),
+    "numbers": ((3, 4.0), True),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_how_many_unlike_parts_a_tuple_has_is_no_size(name):
+    answers, may = RECORDS[name]
+    frame = taking(answers)
+    assert may_hang_on_a_size(ast.parse("len(answers) == 2", mode="eval").body, frame) is may

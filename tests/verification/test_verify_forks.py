@@ -373,6 +373,17 @@ def test_sizes_past_a_threshold_too_large_to_run_are_not_promised(tmp_path):
     assert any("too large to be tried" in note for note in result.notes)
 
 
+def test_a_batch_too_large_to_run_is_told_and_no_batch_tried_for_it(tmp_path):
+    class Split(nn.Module):
+        def forward(self, x):
+            return x * 2 if x.shape[0] < 10**9 else x * 3
+
+    result = torchport.export(Split(), tmp_path / "m.onnx", input_example=torch.randn(3, 37, 4), input_types=X)
+    assert "batch" not in result.proof.ranges
+    assert max(case.sizes["batch"] for case in result.proof.cases) < 40
+    assert any("decides otherwise from about batch 1000000000" in note for note in result.notes)
+
+
 CUTS = {
     "an end": (lambda x: x[:, :300] * 2, 301),
     "a start": (lambda x: torch.cat([x, x[:, 250:]], 1), 251),
