@@ -57,9 +57,9 @@ class _Change:
 def swap_modules(module: nn.Module, *, replace_1D_2D: bool = False, example_call: Callable[[], Any]) -> tuple[Swap, ...]:  # noqa: N803 - the contract's name
     """Swaps and cleans up every module that a replacement knows, in place; for use inside of `kept_as_found`.
 
-    The example call runs once to see which modules it reaches and what flows where, and once more to prove every swap: old module against
-    new one, on the tensors that reach it. A module that nothing reaches, or whose weights others read, stays; it is reported as it is,
-    with no error measured. Where nothing matches and the model's ``forward`` has been watched before, nothing runs.
+    The example call runs once to see which modules it reaches and what flows where (not for modules without weights, which only have to be
+    reached), and once more to prove every swap: old module against new one, on the tensors that reach it. A module that nothing reaches,
+    or whose weights others read, stays; it is reported as it is, with no error measured. Where nothing matches and the model's ``forward`` has been watched before, nothing runs.
 
     Args:
         module: The model. When it matches itself it takes on class and attributes of its replacement: look ``forward`` up again afterwards.
@@ -84,15 +84,17 @@ def swap_modules(module: nn.Module, *, replace_1D_2D: bool = False, example_call
             pairs = [one for one in chosen if isinstance(one, PairReplacement)]
             seconds = [part for part in candidates if any(one.matches(part) for one in pairs)]
             firsts = [part for part in _parts(module) if seconds and any(one.matches_first(part) for one in pairs)]
-            with kept_as_found(module):  # outside of the watch: what is kept of the weights is no use of them
-                seen = observe(module, _unique([*candidates, *firsts]), seconds, example_call)
-            for keeper in keepers:
-                keeper.seen_forward = True
+            seen = None
+            if not candidates or seconds or any(_holds_tensors(part) for part in candidates):
+                with kept_as_found(module):  # outside of the watch: what is kept of the weights is no use of them
+                    seen = observe(module, _unique([*candidates, *firsts]), seconds, example_call)
             left = _put_in_place(module, chosen, changes, seen)
         if changes:
             with kept_as_found(module):
                 _prove(changes, paths, example_call)
             left += _take_back(module, changes)
+        for keeper in keepers:
+            keeper.seen_forward = True
     swaps = [
         Swap(path, type(change.old).__name__, change.after, change.error) for change in changes for path in paths.get(change.place, [])
     ]
@@ -187,7 +189,12 @@ def _take_pending(module: nn.Module) -> list[_Change]:
     return mine
 
 
-def _put_in_place(root: nn.Module, chosen: list[Replacement], changes: list[_Change], seen: Observation) -> list[nn.Module]:
+def _holds_tensors(part: nn.Module) -> bool:
+    """Whether others could read what a module holds, or it runs something before itself; dropout and its like are tried without a look."""
+    return bool(part._forward_pre_hooks) or next(part.parameters(), None) is not None or next(part.buffers(), None) is not None
+
+
+def _put_in_place(root: nn.Module, chosen: list[Replacement], changes: list[_Change], seen: Observation | None) -> list[nn.Module]:
     """Replaces stage by stage, and gives the modules that match but have to stay."""
     left: list[nn.Module] = []
     places = _Places(root)
@@ -215,10 +222,11 @@ def _put_in_place(root: nn.Module, chosen: list[Replacement], changes: list[_Cha
             if one is None:
                 continue
             change = change_of(part)
-            if not seen.calls[change.place] or change.place in seen.read_outside:
+            if seen is not None and (not seen.calls[change.place] or change.place in seen.read_outside):
                 left.append(part)
                 continue
             if isinstance(one, PairReplacement):
+                assert seen is not None, "pairs are watched"
                 _fold(root, one, part, change, seen, change_of, put)
                 continue
             source = shell(part, type(part)) if part is root else part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dis
+import functools
 import inspect
 import linecache
 import math
@@ -198,6 +199,7 @@ class _Follower:
         return self.step
 
 
+@functools.lru_cache(maxsize=4096)  # asked at every call of any function
 def _installed_package(file: str) -> str:
     """The installed package that a file is of; empty where it is nobody's."""
     _, found, inside = file.rpartition("site-packages/")
@@ -209,6 +211,7 @@ def _owner(frame: FrameType) -> Any:
     return frame.f_locals.get(frame.f_code.co_varnames[0]) if frame.f_code.co_argcount else None
 
 
+@functools.lru_cache(maxsize=4096)  # asked at every call of any function
 def _may_be_own(file: str) -> bool:
     """Whether a file is of the model, or of a library that it stands on and that is not torch."""
     if file.startswith(("<", _TORCH)):
