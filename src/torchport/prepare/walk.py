@@ -59,7 +59,8 @@ def swap_modules(module: nn.Module, *, replace_1D_2D: bool = False, example_call
 
     The example call runs once to see which modules it reaches and what flows where (not for modules without weights, which only have to be
     reached), and once more to prove every swap: old module against new one, on the tensors that reach it. A module that nothing reaches,
-    or whose weights others read, stays; it is reported as it is, with no error measured. Where nothing matches and the model's ``forward`` has been watched before, nothing runs.
+    or whose weights others read, stays; it is reported as it is, with no error measured. Where nothing matches and the model's
+    ``forward`` has been watched before, nothing runs.
 
     Args:
         module: The model. When it matches itself it takes on class and attributes of its replacement: look ``forward`` up again afterwards.

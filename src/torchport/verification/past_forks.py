@@ -108,7 +108,7 @@ def _where(fork: Fork) -> str:
 
 
 def _end_before(asker: Asker, settled: Settled, fork: Fork, base: Mapping[str, int], sizes: Mapping[str, int]) -> None:
-    """The sizes that cannot be tried are not promised: the range ends at the largest that can. A batch is promised at any, and that told."""
+    """The sizes that cannot be tried are not promised: the range ends at the largest that can. Of a batch, it is told only."""
     name = moved(base, sizes)
     axis = settled.signature.symbols[name]
     if axis.kind is AxisKind.Batch:
