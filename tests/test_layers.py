@@ -20,6 +20,7 @@ BASE = {
     "_registry",
     "_optional",
     "_own_words",
+    "_counted",
     "_options",
     "_version",
 }

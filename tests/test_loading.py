@@ -62,6 +62,7 @@ def test_an_artifact_answers_as_the_model_does(artifacts, model, suffix):
         expected = model(*(torch.from_numpy(array) for array in given.values()))
     for array, tensor in zip(answer.values(), expected, strict=True):
         assert isinstance(array, np.ndarray)
+        assert array.flags.writeable
         np.testing.assert_allclose(array, tensor.numpy(), rtol=1e-5, atol=1e-6)
 
 

@@ -14,7 +14,17 @@ from torchport.ports.calling import Arguments, called
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_declared", "check_input_names", "check_port_names", "known_by_name", "match_inputs", "nearest", "refuse_nested"]
+__all__ = [
+    "check_declared",
+    "check_input_names",
+    "check_port_names",
+    "disabled_inputs_of",
+    "known_by_name",
+    "match_inputs",
+    "nearest",
+    "refuse_nested",
+    "unknown_disabled",
+]
 
 
 def _parameters(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
@@ -160,6 +170,40 @@ def check_port_names(unclaimed: set[str], known: set[str], module: torch.nn.Modu
             expected=", ".join(sorted(known)),
             hint=f"did you mean {near!r}?" if near else _NAMING,
         )
+
+
+_TYPO = 0.8
+"""From this likeness on, a name that is not there is taken for a known one, mistyped."""
+
+
+def unknown_disabled(disabled: Iterable[str], known: Iterable[str], hook: str) -> list[str]:
+    """Notes on names that a deployment shall do without and that the model does not have; classes name those of all their configurations.
+
+    Raises:
+        HookError: One is nearly that of a port: a port stays that was meant to go.
+    """
+    notes = []
+    names = sorted(known)
+    for name in sorted(set(disabled) - set(names)):
+        near = difflib.get_close_matches(name, names, n=1, cutoff=_TYPO)
+        if near:
+            raise HookError(
+                f"{hook} names what the model does not have",
+                where=hook,
+                found=repr(name),
+                expected=", ".join(names),
+                hint=f"did you mean {near[0]!r}?",
+            )
+        notes.append(f"{hook} names {name}, which the model does not have")
+    return notes
+
+
+def disabled_inputs_of(hooks: Hooks, declared: Iterable[str]) -> list[str]:
+    """Notes on disabled inputs; see `unknown_disabled`."""
+    parameters = _parameters(hooks.forward)
+    if parameters is None or any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return []
+    return unknown_disabled(hooks.disabled_inputs, {*parameters, *hooks.input_types, *declared}, "disabled_deployment_input_names")
 
 
 _NAMING = "inputs are called as forward's parameters, outputs as output_types says, else output, or output_0, output_1, …"

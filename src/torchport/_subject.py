@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torchport._failed_run import MADE_FOR_A_FILE, MADE_FROM_TYPES, failed_run, resolved
 from torchport._hooks import Hooks, read_hooks
 from torchport._made_example import Made, made_example, traced_sizes
-from torchport._naming import check_input_names, match_inputs, refuse_nested
+from torchport._naming import check_input_names, disabled_inputs_of, match_inputs, refuse_nested, unknown_disabled
 from torchport._options import ExportOptions
 from torchport.errors import OptionError, TorchportError
 from torchport.ports import Port, Signature, is_port_like, make_inputs, signature_from_annotations
@@ -217,6 +217,7 @@ def declare(
     hooks = dataclasses.replace(hooks, inputs_by_place=hooks.inputs_by_place or by_place)
     declared = flat_declarations(hooks.input_types, is_port_like)
     check_input_names(hooks, declared)
+    notes = disabled_inputs_of(hooks, declared)
     example, where = (
         (options.input_example, "input_example (argument)") if options.input_example is not None else (hooks.example, "input_example")
     )
@@ -229,6 +230,8 @@ def declare(
     arguments = probe.arguments
     names = OutputNames.of(answer, declared=list(hooks.output_types), disabled=hooks.disabled_outputs, where=hooks.forward_name)
     call = dataclasses.replace(probe, outputs=names)
+    answered = [str(key) for key in answer] if isinstance(answer, Mapping) else []
+    notes += unknown_disabled(hooks.disabled_outputs, {*hooks.output_types, *names.names, *answered}, "disabled_deployment_output_names")
     results = names.take(answer)
     for name in results:
         refuse_nested(name, hooks.output_types.get(name), "output_types")
@@ -245,7 +248,7 @@ def declare(
     ranged = {name: dataclasses.replace(signature.inputs[name], element=element) for name, element in made.elements.items()}
     signature = signature.replace_ports(inputs=ranged)
 
-    notes = [f"{name}={value!r} is a constant of the artifact" for name, value in arguments.constants]
+    notes += [f"{name}={value!r} is a constant of the artifact" for name, value in arguments.constants]
     if input_types is not None and not by_place:
         renamed = [f"{own} as {name}" for own, name in zip(own_names, tensors, strict=True) if own != name]
         notes += [f"inputs are named as input_types says, in their order: {', '.join(renamed)}"] if renamed else []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from torchport._counted import counted
 from torchport.errors import UnusablePathError
 from torchport.ports import Signature
 
@@ -70,7 +71,7 @@ class Exported:
     @property
     def description(self) -> str:
         """One sentence: what became what, by which strategy, proved how."""
-        proved = f"proved at {len(self.proof.cases)} sizes" if self.proof is not None else "NOT PROVED (verify=False)"
+        proved = f"proved at {counted(len(self.proof.cases), 'size')}" if self.proof is not None else "NOT PROVED (verify=False)"
         return f"{self.model} exported to {self.artifact.path.name} ({self.artifact.format}, {self.artifact.strategy}): {proved}"
 
     def to_dict(self) -> dict[str, Any]:

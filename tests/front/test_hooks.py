@@ -226,6 +226,26 @@ def test_a_hook_that_changes_the_meaning_is_found(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("hook", "port"), [("disabled_deployment_input_names", "state"), ("disabled_deployment_output_names", "new_state")]
+)
+def test_a_mistyped_disabled_name_is_refused_and_an_unlike_one_is_told(tmp_path, hook, port):
+    class Model(nn.Module, Exportable):
+        input_types = {"x": "batch 4"}
+        output_types = {"y": "batch 4", "new_state": "batch 4"}
+
+        def forward(self, x, state=None):
+            return x * 2, x * 3
+
+    setattr(Model, hook, {port + "s"})
+    with pytest.raises(HookError, match=f"{hook} names what the model does not have") as caught:
+        Model().export(tmp_path / "m.onnx")
+    assert caught.value.hint == f"did you mean {port!r}?"
+    setattr(Model, hook, {"volume"})
+    result = Model().export(tmp_path / "m.onnx")
+    assert f"{hook} names volume, which the model does not have" in result.parts[0].notes
+
+
+@pytest.mark.parametrize(
     ("hook", "value"),
     [
         ("input_types", 3),

@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_shown_with_the_nearest():
     with pytest.raises(ArchiveError, match="do not fit the model") as caught:
         state_for(NET, loaded, where="c.pt")
     told = str(caught.value)
-    for part in ("nearest, below 'model' and the prefix 'module.'", "missing: encoder.weight", "unexpected: more", "other (1 entries: a)"):
+    for part in ("nearest, below 'model' and the prefix 'module.'", "missing: encoder.weight", "unexpected: more", "other (1 entry: a)"):
         assert part in told
     with pytest.raises(ArchiveError, match="no tensors by name"):
         state_for(NET, {"epoch": 3, "nested": {"a": 1}}, where="c.pt")

@@ -23,6 +23,7 @@ from torchport.cli._output import Output
 from torchport.cli._package import package
 from torchport.cli._request import request
 from torchport.cli._serve import serve
+from torchport.cli._spelling import spelling_of
 from torchport.cli._verify import verify
 
 __all__ = ["app", "main"]
@@ -39,7 +40,8 @@ class _Group(TyperGroup):
         """Runs the command line; exits with its code."""
         arguments, shared = _split(sys.argv[1:] if args is None else args)
         helps = "--help" in arguments[: arguments.index("--")] if "--" in arguments else "--help" in arguments
-        output = Output(as_json="--json" in shared and not helps, tracebacks="--traceback" in shared)
+        spelling = spelling_of(self.commands, arguments)
+        output = Output(as_json="--json" in shared and not helps, tracebacks="--traceback" in shared, spelling=spelling)
         call = partial(super().main, args=arguments, prog_name=prog_name or "torchport", standalone_mode=False, obj=output, **extra)
         code = output.run(call)
         if not standalone_mode:

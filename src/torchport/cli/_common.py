@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from torchport._counted import counted
 from torchport.cli._output import Output, table
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = [
     "output_of",
     "port_text",
     "power_tables",
+    "proof_rows",
     "proof_table",
     "ranges_text",
 ]
@@ -135,6 +137,25 @@ def proof_table(proof: Proof) -> Table:
         rows,
         right=("worst error", "tolerance"),
     )
+
+
+def proof_rows(proof: Proof) -> list[tuple[str, str]]:
+    """A proof that holds in a few lines: the cases, the sizes that they cover, the worst error."""
+    labels = [case.label for case in proof.cases if case.label and case.label != "example"]
+    sizes = counted(len(proof.cases) - len(labels), "size")
+    tried: dict[str, list[int]] = {}
+    for case in proof.cases:
+        for name, size in case.sizes.items():
+            tried.setdefault(name, []).append(size)
+    covered = ", ".join(f"{name} {min(found)} to {max(found)}" for name, found in tried.items())
+    rows = [("proved in", f"{proof.runtime}, against the untouched model"), ("cases", ", ".join((sizes, *dict.fromkeys(labels))))]
+    if covered:
+        rows.append(("sizes tried", covered))
+    worst = max(proof.cases, key=lambda case: case.error / case.tolerance if case.tolerance else case.error, default=None)
+    if worst is not None:
+        at = ", ".join(f"{name} {size}" for name, size in worst.sizes.items())
+        rows.append(("worst error", f"{worst.error:.1e} of {worst.tolerance:.1e} allowed{f', at {at}' if at else ''}"))
+    return [*rows, ("each case", "--verbose shows it")]
 
 
 def power_tables(proof: Proof) -> list[RenderableType]:

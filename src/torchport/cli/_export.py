@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from typer.core import TyperCommand
 
+from torchport._counted import counted
 from torchport.cli._common import (
     AllowTies,
     CheckTolerance,
@@ -34,6 +35,7 @@ from torchport.cli._common import (
     output_of,
     port_text,
     power_tables,
+    proof_rows,
     proof_table,
     ranges_text,
 )
@@ -159,7 +161,10 @@ def export(
     ] = None,
     bundle_signer: Annotated[str, typer.Option(help="The kind of signature.", rich_help_panel=_BUNDLE)] = "hmac-sha256",
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Print each stage, and the exporter's own log, to standard error.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Show every case of the proof; print each stage, and the exporter's own log, to standard error."
+        ),
     ] = False,
 ) -> None:
     """Export a model and prove the artifact equal to it."""
@@ -222,17 +227,17 @@ def export(
     document = None
     if shown.as_json:
         document = {**result.to_dict(), **({} if packaged is None else {"bundle": packaged.to_dict()})}
-    shown.result(document, *_report(result), *([] if packaged is None else package_report(packaged)))
+    shown.result(document, *_report(result, verbose=verbose), *([] if packaged is None else package_report(packaged)))
 
 
-def _report(result: ExportResult) -> list[RenderableType]:
+def _report(result: ExportResult, *, verbose: bool) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for part in result.parts:
-        lines.extend(_part_report(part))
+        lines.extend(_part_report(part, verbose=verbose))
     return lines
 
 
-def _part_report(part: Exported) -> list[RenderableType]:
+def _part_report(part: Exported, *, verbose: bool) -> list[RenderableType]:
     artifact, proof = part.artifact, part.proof
     lines: list[RenderableType] = [f"[bold green]done[/] {escape(part.description)}"]
     facts = [
@@ -243,9 +248,10 @@ def _part_report(part: Exported) -> list[RenderableType]:
         ("inputs", "\n".join(f"{name}: {port_text(port)}" for name, port in artifact.signature.inputs.items())),
         ("outputs", "\n".join(f"{name}: {port_text(port)}" for name, port in artifact.signature.outputs.items())),
         *((("opset", str(artifact.opset)),) if artifact.opset is not None else ()),
-        *((("swapped", f"{len(part.swaps)} modules, each proved equal"),) if part.swaps else ()),
+        *((("swapped", f"{counted(len(part.swaps), 'module')}, each proved equal"),) if part.swaps else ()),
         *((("unused inputs", ", ".join(artifact.unused_inputs)),) if artifact.unused_inputs else ()),
         *((("ranges", ranges_text(proof.ranges)),) if proof is not None and proof.ranges else ()),
+        *(proof_rows(proof) if proof is not None and not verbose else ()),
         ("CPU time", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in part.timings.items())),
     ]
     facts_table = table("", ("", ""), facts)
@@ -255,7 +261,7 @@ def _part_report(part: Exported) -> list[RenderableType]:
         rows = [(attempt.strategy, attempt.outcome, attempt.reason.partition("\n")[0]) for attempt in part.attempts]
         lines.append(table("Strategies", ("strategy", "outcome", "reason"), rows))
     if proof is not None:
-        lines.append(proof_table(proof))
+        lines.extend([proof_table(proof)] if verbose else [])
         lines.extend(power_tables(proof))
     notes = tuple(dict.fromkeys((*part.notes, *(proof.notes if proof is not None else ()))))
     if notes:

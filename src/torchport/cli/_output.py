@@ -18,6 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from torchport.cli._spelling import Spelling
 from torchport.errors import TorchportError
 
 __all__ = ["INTERRUPTED", "Output", "Verbatim", "size_text", "table"]
@@ -37,11 +38,13 @@ class Output:
     Args:
         as_json: One JSON document on standard output and nothing else, whatever user code prints.
         tracebacks: Show the traceback of an error.
+        spelling: How messages spell the arguments that they name.
     """
 
-    def __init__(self, *, as_json: bool = False, tracebacks: bool = False) -> None:
+    def __init__(self, *, as_json: bool = False, tracebacks: bool = False, spelling: Spelling | None = None) -> None:
         self.as_json = as_json
         self.tracebacks = tracebacks
+        self._spelling = spelling or Spelling()
         self._document: Any = None
 
     def result(self, document: Any, *parts: RenderableType) -> None:
@@ -51,7 +54,7 @@ class Output:
             return
         console = _console(sys.stdout)
         for part in parts:
-            console.print(part, soft_wrap=isinstance(part, Verbatim))
+            console.print(self._spelling(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, Verbatim))
 
     @contextlib.contextmanager
     def progress(self, title: str, *, verbose: bool = False) -> Iterator[Callable[[str], None]]:
@@ -102,6 +105,7 @@ class Output:
                 error.show()  # type: ignore[attr-defined]  # typer's usage errors show themselves
             return 2, {"type": type(error).__name__, "message": _usage_words(error)}
         except TorchportError as error:
+            self._respell(error)
             self._complain(str(error), *getattr(error, "__notes__", ()), error=error)
             return error.exit_code, _error_record(error)
         except Exception as error:  # noqa: BLE001 - the last resort of a command line: one line, not a traceback
@@ -110,6 +114,13 @@ class Output:
             )
             return 1, {"type": type(error).__name__, "message": str(error)}
         return (code if isinstance(code, int) else 0), None
+
+    def _respell(self, error: TorchportError) -> None:
+        """What Python calls an argument becomes the option."""
+        error.message = self._spelling(error.message)
+        error.where = None if error.where is None else self._spelling.name(str(error.where))
+        error.hint = None if error.hint is None else self._spelling(error.hint)
+        error.expected = self._spelling(error.expected) if isinstance(error.expected, str) else error.expected
 
     def _complain(self, *lines: str, error: BaseException | None = None) -> None:
         if self.tracebacks and error is not None:

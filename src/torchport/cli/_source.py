@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tarfile import is_tarfile
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +149,14 @@ class Source:
         if self.config is not None:
             raise OptionError(
                 "a pretrained model has its own config", where="--config", found=self.text, expected=f"a family: {', '.join(families)}"
+            )
+        if Path(self.text).is_file():
+            raise OptionError(
+                "SOURCE is a file of no kind that is known",
+                stage="load",
+                found=self.text,
+                expected=_FORMS,
+                hint="an archive's name ends in .nemo: rename it" if is_tarfile(self.text) else None,
             )
         try:
             model = ModelPT.from_pretrained(self.text, trust=self._trusted())

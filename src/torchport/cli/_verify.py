@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
 from rich.markup import escape
+from rich.table import Table
 
 from torchport.cli._bundled import one_artifact
 from torchport.cli._common import (
@@ -32,12 +33,17 @@ from torchport.cli._common import (
     notes_text,
     output_of,
     power_tables,
+    proof_rows,
     proof_table,
     ranges_text,
 )
 from torchport.cli._export import check_trace_of
+from torchport.cli._output import table
 from torchport.cli._source import Source
 from torchport.cli._values import read_answer, read_dynamic_axes, read_example, read_port_types
+
+if TYPE_CHECKING:
+    from torchport.verification import Proof
 
 __all__ = ["verify"]
 
@@ -65,6 +71,7 @@ def verify(
     mutants: Mutants = None,
     subnet: Annotated[str | None, typer.Option(help="Which sub-model the artifact stands for, where its name does not tell.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that loading and each answer may take, in a runtime of its own process.")] = 600.0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every case of the proof.")] = False,
 ) -> None:
     """Prove an existing artifact against its model."""
     axes = read_dynamic_axes(dynamic_axes or ())
@@ -97,10 +104,16 @@ def verify(
             subnet=subnet,
             timeout=timeout,
         )
-    parts: list[RenderableType] = [f"[bold green]proved[/] {escape(proof.summary())}", proof_table(proof)]
+    parts: list[RenderableType] = [f"[bold green]proved[/] {escape(proof.summary())}", proof_table(proof) if verbose else _brief(proof)]
     parts.extend(power_tables(proof))
     if proof.ranges:
         parts.append(f"ranges  {escape(ranges_text(proof.ranges))}")
     if proof.notes:
         parts.append(notes_text(proof.notes))
     shown.result(proof.to_dict(), *parts)
+
+
+def _brief(proof: Proof) -> Table:
+    brief = table("", ("", ""), proof_rows(proof))
+    brief.show_header = False
+    return brief

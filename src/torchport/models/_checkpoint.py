@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from torchport._counted import counted
 from torchport.errors import ArchiveError
 from torchport.models._weights import listed, mismatch, unlike
 
@@ -181,7 +182,7 @@ def _nothing_fits(module: torch.nn.Module, own: Mapping[str, Any], candidates: M
     """What there is, and how the nearest of it differs."""
     if not candidates:
         return ArchiveError(
-            "the checkpoint holds no tensors by name", where=where, expected=f"the {len(own)} tensors of {type(module).__name__}"
+            "the checkpoint holds no tensors by name", where=where, expected=f"the {counted(len(own), 'tensor')} of {type(module).__name__}"
         )
     ranked = []
     for key, state in candidates.items():
@@ -192,10 +193,12 @@ def _nothing_fits(module: torch.nn.Module, own: Mapping[str, Any], candidates: M
     under = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
     problems = mismatch([name for name in own if name not in under], [name for name in under if name not in own])
     at = " and ".join(part for part in (repr(key) if key else "", f"the prefix {prefix!r}" if prefix else "") if part)
-    held = [f"{name or 'its top'} ({len(state)} entries: {listed(state, shown=3)})" for name, state in candidates.items()]
+    held = [
+        f"{name or 'its top'} ({counted(len(state), 'entry', 'entries')}: {listed(state, shown=3)})" for name, state in candidates.items()
+    ]
     return ArchiveError(
         "the weights do not fit the model",
         where=where,
         found="; ".join((f"nearest, below {at}" if at else "nearest, at its top", *problems)) + f". The file holds {listed(held)}",
-        expected=f"the {len(own)} tensors of {type(module).__name__}: {listed(own, shown=4)}",
+        expected=f"the {counted(len(own), 'tensor')} of {type(module).__name__}: {listed(own, shown=4)}",
     )

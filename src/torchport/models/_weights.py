@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from torchport._counted import counted
 from torchport.errors import ArchiveError, OptionError
 
 __all__ = ["check_fit", "copy_into", "listed", "mismatch", "read_weights", "unlike", "write_weights"]
@@ -125,7 +126,7 @@ def check_fit(module: torch.nn.Module, state: dict[str, Any], *, strict: bool, w
             "the weights do not fit the model",
             where=where,
             found="; ".join(problems),
-            expected=f"the {len(own)} tensors of {type(module).__name__}",
+            expected=f"the {counted(len(own), 'tensor')} of {type(module).__name__}",
         )
     wrong = [
         f"{name} is {_shape(state[name])}, the model has {_shape(tensor)}"

@@ -151,7 +151,10 @@ class ModelPT(torch.nn.Module):
     def save_to(self, path: str | os.PathLike[str]) -> Path:
         """Saves config, weights and artifacts to one file; the same model gives the same bytes.
 
-        An existing file is replaced, in one step and only once the new one is whole.
+        An existing file is replaced, in one step and only once the new one is whole; a folder that is not there is made.
+
+        Args:
+            path: The file, taken as it is. Let its name end in ``.nemo``: the command line and ``from_pretrained`` know it by that.
 
         Returns:
             The file's absolute path.

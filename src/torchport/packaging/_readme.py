@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from torchport._counted import counted
 from torchport.packaging._records import Part
 
 __all__ = ["readme_text"]
@@ -93,8 +94,9 @@ def _proved(part: Part, entry: Mapping[str, Any]) -> Iterator[str]:
     proof = part.proof
     if proof is not None:
         yield (
-            f"It ran in {proof.runtime} against the untouched model at {len(proof.cases)} sets of sizes and values. Worst difference: "
-            f"{proof.worst_error:.1e} of the output's scale. The tolerance of each output comes from the model's own rounding noise."
+            f"It ran in {proof.runtime} against the untouched model at {counted(len(proof.cases), 'set')} of sizes and values. "
+            f"Worst difference: {proof.worst_error:.1e} of the output's scale. "
+            "The tolerance of each output comes from the model's own rounding noise."
         )
         if proof.power is not None:
             yield f"What the proof would have noticed: {_plain(proof.power.summary())}."

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torchport._counted import counted
 from torchport.repository._rules import RULES, Effect, Severity, severity_of
 
 __all__ = ["Finding", "Report", "Verdict"]
@@ -104,10 +105,10 @@ class Report:
     def summary(self) -> str:
         """How many models, errors and warnings there are."""
         errors = len(self.errors)
-        parts = [_counted(errors, "error"), _counted(len(self.findings) - errors, "warning")]
+        parts = [counted(errors, "error"), counted(len(self.findings) - errors, "warning")]
         if self.ignored:
             parts.append(f"{len(self.ignored)} ignored")
-        return f"{_counted(len(self.models), 'model')}: {', '.join(parts)}"
+        return f"{counted(len(self.models), 'model')}: {', '.join(parts)}"
 
     def text(self) -> str:
         """The findings, one in each line, and a last line that sums up."""
@@ -123,7 +124,3 @@ class Report:
             "findings": [finding.to_dict() for finding in self.findings],
             "ignored": [finding.to_dict() for finding in self.ignored],
         }
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

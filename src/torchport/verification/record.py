@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torchport._counted import counted
 from torchport.errors import ProofError
 from torchport.verification._records import CaseResult, Finding, sizes_text
 from torchport.verification.cause import Cause
@@ -102,13 +103,13 @@ class Proof:
         """One sentence."""
         if self.ok:
             worst = f"worst error {self.worst_error:.1e} of the output's scale"
-            return f"{self.artifact} equals the model in {self.runtime} at {len(self.cases)} sizes; {worst}"
+            return f"{self.artifact} equals the model in {self.runtime} at {counted(len(self.cases), 'size')}; {worst}"
         if not self.cases and all(finding.kind == "runtime" for finding in self.findings):
             return f"{self.artifact} cannot be opened by {self.runtime}: {self.findings[0].got}"
         if not self.cases and all(finding.kind == "names" for finding in self.findings):
             return f"{self.artifact} has other ports than the model"
         failed = sum(bool(case.findings) for case in self.cases)
-        counts = f"{len(self.findings)} findings, {failed} of {len(self.cases)} cases"
+        counts = f"{counted(len(self.findings), 'finding')}, {failed} of {counted(len(self.cases), 'case')}"
         return f"{self.artifact} is not equal to the model in {self.runtime}: {counts}"
 
     def raise_if_failed(self) -> None:

@@ -222,7 +222,7 @@ def _parse(received: bytearray) -> tuple[dict[str, Any], list[Array]] | None:
     arrays: list[Array] = []
     start = 8 + length
     for (_, _, shape), dtype, count in zip(header["arrays"], dtypes, counts, strict=True):
-        data = bytes(received[start : start + dtype.itemsize * count])
+        data = received[start : start + dtype.itemsize * count]  # a bytearray of its own: what a caller gets can be written to
         arrays.append(np.frombuffer(data, dtype=dtype).reshape(shape))
         start += len(data)
     return header, arrays
