@@ -469,3 +469,21 @@ def test_what_a_server_would_refuse_is_not_handed_over(joined, streaming, tmp_pa
             assert list(tmp_path.iterdir()) == []
     finally:
         targets.remove("careless")
+
+
+def test_a_part_may_have_options_of_its_own(tmp_path):
+    """A transducer's encoder batches; its step, whose states begin with their layers, cannot."""
+    result = make.Coder().export(tmp_path / "m.onnx")
+    result.package(tmp_path / "repo", target="triton", options={"encoder.max_batch_size": 8, "instances": 2, "decoder.instances": 1})
+    texts = {name: (tmp_path / "repo" / f"{name}-m" / "config.pbtxt").read_text() for name in ("encoder", "decoder")}
+    assert "max_batch_size: 8\n" in texts["encoder"]
+    assert "max_batch_size: 0\n" in texts["decoder"]
+    assert "count: 2\n" in texts["encoder"]
+    assert "count: 1\n" in texts["decoder"]
+    for option, where in (("joint.max_batch_size", "joint.max_batch_size"), ("encoder.name", "encoder.name")):
+        with pytest.raises(OptionError, match="no part has such an option") as caught:
+            result.package(tmp_path / "repo", target="triton", options={option: "1"})
+        assert caught.value.where == where
+    with pytest.raises(OptionError, match="has no such option") as caught:
+        result.package(tmp_path / "repo", target="triton", options={"encoder.max_batch": "1"})
+    assert caught.value.found == "encoder.max_batch"

@@ -1,14 +1,14 @@
 """Every built-in model, packaged in both formats, answers on the real server as it does in Python: by HTTP and by gRPC."""
 
 import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import tritonclient.grpc as grpc
-from triton_cases import MODELS, SIZES, assert_same, build, eager, inputs_for, sent
+from triton_cases import MODELS, SIZES, asked_by_grpc, assert_same, build, counted, eager, inputs_for, sent
 
 import torchport
+from torchport.serving import TritonServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 
@@ -29,11 +29,18 @@ def packaged(request, tmp_path_factory):
     return request.param, model, result.parts[0], folder / "repository"
 
 
-@pytest.mark.parametrize("options", [(), ("--disable-auto-complete-config",)], ids=["usual", "strict"])
-def test_values_are_those_of_the_model_at_every_size(packaged, serve, options):
+@pytest.fixture(scope="module")
+def usual(packaged, environment):
+    """One server for the tests that do not ask for another."""
+    with TritonServer(packaged[3], environment=environment) as server:
+        yield server
+
+
+@pytest.mark.parametrize("mode", ["usual", "strict"])
+def test_values_are_those_of_the_model_at_every_size(packaged, serve, usual, mode):
     family, model, part, repository = packaged
     signature, tolerances = part.artifact.signature, part.goldens[0].tolerances
-    server = serve(repository, *options)
+    server = usual if mode == "usual" else serve(repository, "--disable-auto-complete-config")
     served = server.client.models()
     assert {one.name: one.reason for one in served} == dict.fromkeys(
         ["batched-onnx", "batched-ts", "index-ts", "plain-onnx", "plain-ts"], ""
@@ -52,30 +59,11 @@ def test_values_are_those_of_the_model_at_every_size(packaged, serve, options):
     remote.close()
 
 
-def asked_by_grpc(remote, model, inputs, outputs):
-    tensors = []
-    for name, array in inputs.items():
-        tensors.append(grpc.InferInput(name, list(array.shape), {"float32": "FP32", "int64": "INT64"}[array.dtype.name]))
-        tensors[-1].set_data_from_numpy(array)
-    answer = remote.infer(model, tensors)
-    return {name: answer.as_numpy(name) for name in outputs}
-
-
-def counted(client, name, wanted):
-    """The statistics; the server counts a request a moment after it has sent the answer."""
-    ends = time.monotonic() + 30
-    while True:
-        found = client.statistics(name)
-        if found["inference_stats"]["success"]["count"] >= wanted or time.monotonic() > ends:
-            return found
-        time.sleep(0.05)
-
-
-def test_no_client_gets_anothers_answer(packaged, serve):
+def test_no_client_gets_anothers_answer(packaged, usual):
     """200 requests of mixed lengths at once, put together by the server."""
-    family, model, part, repository = packaged
+    family, model, part, _ = packaged
     signature, tolerances = part.artifact.signature, part.goldens[0].tolerances
-    server = serve(repository)
+    server = usual
     draw = random.Random(0)
     for name in ("batched-onnx", "batched-ts"):
         config = server.client.config(name)

@@ -1,7 +1,10 @@
 """The built-in models, inputs at many sizes for them, and what the untouched model answers."""
 
+import time
+
 import numpy as np
 import torch
+import tritonclient.grpc as grpc
 
 from torchport._comparison import compare
 from torchport.models._zoo import families
@@ -62,3 +65,24 @@ def assert_same(expected, answer, tolerances):
             got = got[..., : want.shape[-1]]
         difference = compare(want, np.asarray(got), tolerances[name])
         assert difference.kind is None, f"{name}: {difference}"
+
+
+def asked_by_grpc(remote, model, inputs, outputs):
+    """What Triton's own client of gRPC gets."""
+    tensors = []
+    for name, array in inputs.items():
+        kind = {"float32": "FP32", "int64": "INT64", "int32": "INT32"}[array.dtype.name]
+        tensors.append(grpc.InferInput(name, list(array.shape), kind))
+        tensors[-1].set_data_from_numpy(array)
+    answer = remote.infer(model, tensors)
+    return {name: answer.as_numpy(name) for name in outputs}
+
+
+def counted(client, name, wanted):
+    """The statistics of a model; the server counts a request a moment after it has sent the answer."""
+    ends = time.monotonic() + 30
+    while True:
+        found = client.statistics(name)
+        if found["inference_stats"]["success"]["count"] >= wanted or time.monotonic() > ends:
+            return found
+        time.sleep(0.05)

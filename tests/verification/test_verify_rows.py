@@ -125,3 +125,36 @@ def test_rows_that_are_never_alone_are_not_asked_alone(tmp_path):
         tmp_path, Of(lambda x: x + (x.shape[0] < 2)), torch.randn(3, 17, 4), input_types={"x": "batch{min=2} time 4"}, strategy="trace"
     )
     assert set(found.values()) == {"independent"}
+
+
+class Repeated(nn.Module):
+    """Every token as often as it says itself, so rows differ in length by their values."""
+
+    def __init__(self, masked):
+        super().__init__()
+        self.masked = masked
+        self.first, self.last = nn.Conv1d(1, 3, 3, padding=1), nn.Conv1d(3, 2, 3, padding=1)
+
+    def forward(self, tokens):
+        ends = tokens.clamp(1, 4).cumsum(1)
+        place = torch.arange(ends[:, -1].max())
+        inside = (place[None] < ends[:, -1:]).unsqueeze(1)
+        which = (place[None, :, None] >= ends[:, None]).sum(2)
+        taken = torch.gather(nn.functional.pad(tokens, (0, 1)), 1, which.clamp(max=tokens.shape[1]))
+        inner = self.first(taken[:, None].float()).sigmoid()
+        return self.last(inner * inside if self.masked else inner) * inside, ends[:, -1]
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_row_beside_one_that_its_values_make_longer_is_asked_alone(tmp_path, masked):
+    """The last row is not the shortest: each is asked by itself."""
+    torch.manual_seed(0)
+    found = rows(
+        tmp_path,
+        Repeated(masked),
+        torch.tensor([[1, 2, 1, 1, 2], [3, 2, 4, 4, 2], [4, 4, 4, 4, 4]]),
+        input_types={"tokens": ("batch time", "int64")},
+        output_types={"y": "batch 2 frames", "frames": ("batch", "int64")},
+    )
+    assert found["frames"] == "independent"
+    assert found["y"].startswith("independent" if masked else "depends on the other rows")

@@ -81,7 +81,7 @@ class Target(abc.ABC):
             OptionError: An option is not known here, or a signer is of no use.
         """
         for name in order.options:
-            if name not in self.options:
+            if self._option(name) not in self.options:
                 near = difflib.get_close_matches(name, self.options, n=1)
                 raise OptionError(
                     f"the target {self.name} has no such option",
@@ -92,6 +92,10 @@ class Target(abc.ABC):
                 )
         if order.signer is not None and not self.can_be_signed:
             raise OptionError(f"the target {self.name} holds no signature", stage="package", found=order.signer.name)
+
+    def _option(self, name: str) -> str:
+        """The option that is meant: ``name`` itself, unless a target lets parts have their own."""
+        return name
 
     def check_place(self, order: Order) -> None:
         """Refuses a place that cannot be written to, before anything dear is done.

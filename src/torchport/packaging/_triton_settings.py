@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from torchport.errors import OptionError
 from torchport.packaging._triton_ports import Naming
 
-__all__ = ["OPTIONS", "Settings", "check_name", "read_settings"]
+__all__ = ["OPTIONS", "Settings", "check_name", "check_parts", "options_of", "read_settings"]
 
 OPTIONS: Mapping[str, str] = {
     "name": "the model's name; the artifact's, if not given",
@@ -72,6 +72,30 @@ def read_settings(options: Mapping[str, str]) -> Settings:
         warmup=_switch(options, "warmup", True),
         goldens=_switch(options, "goldens", True),
     )
+
+
+def check_parts(options: Mapping[str, str], parts: Collection[str]) -> None:
+    """Refuses options of a part that is not there.
+
+    Raises:
+        OptionError: One is; or a part has a name of its own, which it cannot have.
+    """
+    for option in options:
+        part, dot, own = option.rpartition(".")
+        if dot and (part not in parts or own == "name"):
+            raise OptionError(
+                "no part has such an option of its own",
+                stage="package",
+                where=option,
+                found=part if own != "name" else own,
+                expected=", ".join(f"{one}.max_batch_size" for one in parts),
+            )
+
+
+def options_of(options: Mapping[str, str], part: str) -> dict[str, str]:
+    """The options of one part: its own (``encoder.max_batch_size``) before those of all."""
+    own = {name.rpartition(".")[2]: text for name, text in options.items() if name.rpartition(".")[0] == part}
+    return {**{name: text for name, text in options.items() if "." not in name}, **own}
 
 
 def check_name(name: str) -> str:

@@ -23,7 +23,7 @@ from torchport.packaging._triton_config import MARK, config_of, config_texts
 from torchport.packaging._triton_ensemble import Step, ensemble_config
 from torchport.packaging._triton_files import WARMUP, write_goldens
 from torchport.packaging._triton_ports import MODEL_FILES, served_ports
-from torchport.packaging._triton_settings import OPTIONS, Settings, check_name, read_settings
+from torchport.packaging._triton_settings import OPTIONS, Settings, check_name, check_parts, options_of, read_settings
 from torchport.repository import check_repository
 
 __all__ = ["TritonTarget", "finish_packaging"]
@@ -43,6 +43,10 @@ class TritonTarget(Target):
 
     name: ClassVar[str] = "triton"
     options: ClassVar[Mapping[str, str]] = OPTIONS
+
+    def _option(self, name: str) -> str:
+        """One of several models may have options of its own: ``encoder.max_batch_size``."""
+        return name.rpartition(".")[2]
 
     def is_ours(self, directory: Path) -> bool:
         """A model's folder whose configuration torchport wrote."""
@@ -103,12 +107,14 @@ class TritonTarget(Target):
 
     def _write(self, parts: Sequence[Part], stage: Path, order: Order) -> Sequence[str]:
         settings = read_settings(order.options)
+        check_parts(order.options, [part.name for part in parts])
         *names, whole = _names(parts, order) if len(parts) > 1 else [*_names(parts, order), ""]
         notes, steps, links, most = list[str](), list[Step](), list[Link](), 0
         for part, name in zip(parts, names, strict=True):
             model = stage / name if len(parts) > 1 else stage
             model.mkdir(exist_ok=True)
-            config, names_there, told = self._write_model(part, name, model, order, settings)
+            own = read_settings(options_of(order.options, part.name))
+            config, names_there, told = self._write_model(part, name, model, order, own)
             links.append((part, names_there))
             steps.append(Step(name, config["input"], config["output"]))
             most = min(most, config["max_batch_size"]) if len(steps) > 1 else config["max_batch_size"]

@@ -26,6 +26,9 @@ INDEPENDENT = "independent"
 _TWICE = 2.0
 """Where the model itself rounds otherwise in a batch of another size, that is once more what the artifact may differ by."""
 
+_CASES = 3
+"""So many batches are looked through for one whose rows are answered at different lengths."""
+
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
@@ -39,11 +42,15 @@ def rows_of(run: Run, reference: Reference) -> dict[str, str]:
     Returns:
         Output to ``independent``, to what its rows depend on, in words, or to why that could not be tried; empty where no axis is a batch.
     """
-    case = _batched(reference)
-    if case is None:
+    cases = _batched(reference)
+    if not cases:
         return {}
-    rows = _Rows(run, reference, case)
+    tried = [_Rows(run, reference, case) for case in cases[:_CASES]]
+    rows, case = tried[0], cases[0]
     try:
+        if rows.made and rows.single:  # a row has to stand beside one that its values make longer
+            rows = next((one for one in tried if one.uneven), rows)
+            case = rows.case
         return {name: rows.verdict(name, whole) for name, whole in case.outputs.items()}
     except RuntimeFailure as error:
         return dict.fromkeys(case.outputs, f"could not be tried on rows of their own: {shortened(error.message, 120)}")
@@ -59,14 +66,12 @@ def _batch_axes(ports: Mapping[str, Port]) -> dict[str, int]:
     return found
 
 
-def _batched(reference: Reference) -> Case | None:
-    """The cheapest usual case with several rows, of which none is degenerate."""
+def _batched(reference: Reference) -> list[Case]:
+    """The usual cases with several rows, of which none is degenerate, the cheapest first."""
     axes = _batch_axes(reference.signature.inputs)
     usual = [case for case in reference.cases if not case.label or case.label == "example"]
     several = [case for case in usual if axes and all(case.inputs[name].shape[index] > 1 for name, index in axes.items())]
-    if not several:
-        return None
-    return min(several, key=lambda case: (1 in case.sizes.values(), sum(array.size for array in case.inputs.values())))
+    return sorted(several, key=lambda case: (1 in case.sizes.values(), sum(array.size for array in case.inputs.values())))
 
 
 @dataclass
@@ -84,6 +89,11 @@ class _Rows:
         axes = (self.reference.signature.inputs[name].axes or () for name in self.inputs)
         self.single = all(axis.allows(1) for own in axes for axis in own if axis.dynamic and axis.kind is AxisKind.Batch)
         self.lengths = _lengths(self.reference.signature, self.case.inputs)
+        self.answered: dict[int, Mapping[str, Array]] = {}
+        taken = {axis.name for port in self.reference.signature.inputs.values() for axis in port.axes or ()}
+        given = (axis for port in self.reference.signature.outputs.values() for axis in port.axes or ())
+        self.made = any(axis.dynamic and axis.name not in taken for axis in given)
+        """Whether an answer has an axis that no input has: values may decide how long it is."""
 
     def verdict(self, name: str, whole: Array) -> str:
         """What the rows of one output depend on."""
@@ -100,12 +110,34 @@ class _Rows:
             return f"depends on the order of the rows ({off})"
         if off := _differs(_row(self.repeated[name], axis, last), _row(whole, axis, last), tolerance):
             return f"depends on the other rows: beside others, a row's answer is another ({off})"
+        for row in range(last if self.made and self.single else 0):
+            if off := _differs(_row(self._alone(row)[name], axis, 0), _row(whole, axis, row), tolerance):
+                return f"depends on the other rows: beside a longer one, a row's answer is another ({off})"
         return self._padding(name, whole, axis, tolerance)
 
-    @cached_property
+    @property
     def alone(self) -> Mapping[str, Array]:
         """The answer to the last row by itself."""
-        return self.run(self._each(lambda array, axis: np.take(array, [array.shape[axis] - 1], axis)))
+        return self._alone(self.count - 1)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether a row by itself has a shorter answer than the whole batch."""
+        return any(
+            _row(answer[name], axis, 0).shape != _row(self.case.outputs[name], axis, row).shape
+            for row, answer in enumerate(self.by_itself)
+            for name, axis in self.outputs.items()
+        )
+
+    @property
+    def by_itself(self) -> list[Mapping[str, Array]]:
+        """The answer to each row by itself."""
+        return [self._alone(row) for row in range(self.count)]
+
+    def _alone(self, row: int) -> Mapping[str, Array]:
+        if row not in self.answered:
+            self.answered[row] = self.run(self._each(lambda array, axis: np.take(array, [row], axis)))
+        return self.answered[row]
 
     @cached_property
     def turned(self) -> Mapping[str, Array]:
