@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -83,22 +82,22 @@ class Asker:
 
     def watched(self, inputs: Mapping[str, torch.Tensor], key: Sizes) -> dict[str, torch.Tensor]:
         """The model's answer; what it decided by sizes is kept under ``key``."""
-        start = time.process_time()
         forks, tables, branches = ForkWatch(), TableWatch(), self.branches.watched()
         try:
-            with tables, forks, branches:
-                return self.run(inputs)
-        except Exception:  # noqa: BLE001 - code that asks for the very type of a size fails here, and only here
-            with branches:
-                answer = self.run(inputs)
-            forks.lose()
+            try:
+                with tables, forks, branches:
+                    answer = self.run(inputs)
+            except Exception:  # noqa: BLE001 - code that asks for the very type of a size fails here, and only here
+                with branches:
+                    answer = self.run(inputs)
+                forks.lose()
+            self.seconds[key] = tables.seconds
             return answer
         finally:
             self.branches.settle(site[:2] for site in forks.decisions)
             self.decided[key] = {**forks.decisions, **tables.cuts, **branches.decisions()}
             self.taken[key] = tables.taken
             self.counts = self.counts or tables.counts
-            self.seconds[key] = time.process_time() - start
 
     def places_unseen(self) -> list[tuple[str, int]]:
         """File and line where what becomes of a size is not seen: there it turns into a plain number, or a branch may hang on it."""
@@ -197,7 +196,7 @@ def affordable(asker: Asker, settled: Settled, sizes: Mapping[str, int], *, with
     """Whether a run at ``sizes`` is worth its time.
 
     Args:
-        asker: Knows how long the runs took.
+        asker: Knows how long the runs would take.
         settled: Knows the traced sizes.
         sizes: The sizes in question.
         within: Seconds that the run may take, by a curve between the line and the parabola; ``None``: what a known threshold is worth.

@@ -17,6 +17,7 @@ import torch
 from torchport.verification._mode import Mode
 from torchport.verification.noted_sizes import Log, cut_here
 from torchport.verification.runtimes._base import shortened
+from torchport.verification.work import seconds_of
 
 __all__ = ["Table", "TableWatch", "ends_of_tables", "fails_early"]
 
@@ -53,7 +54,7 @@ class _PassedError(Exception):
 
 
 class TableWatch(Mode):  # type: ignore[no-untyped-call]
-    """Within this context slices and gathers are noted as pairs of rows there and rows taken.
+    """Within this context slices and gathers are noted as pairs of rows there and rows taken, and how long the run would take.
 
     Args:
         stop_after: End the run by an exception so many operations after rows were taken from a table of so many rows.
@@ -64,12 +65,14 @@ class TableWatch(Mode):  # type: ignore[no-untyped-call]
         self.taken: set[tuple[int, int]] = set()
         self.cuts: Log = defaultdict(list)
         self.counts = False
+        self.seconds = 0.0
         self._rows = stop_after
         self._left: int | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs one operation and notes what it took from which table."""
         results = func(*args, **(kwargs or {}))
+        self.seconds += seconds_of(func, args, kwargs or {}, results)
         schema = getattr(func, "_schema", None)
         pair = None if schema is None else _rows_taken(schema.name.split("::")[-1], args, results)
         if pair is not None and pair[0] > pair[1]:
