@@ -243,10 +243,15 @@ def _export_one(
         attempts=attempts,
         proof=proof,
         swaps=prepared.swaps,
-        notes=(*subject.notes, *reference.notes, *told),
+        notes=(*subject.notes, *reference.notes, *_kept(reference), *told),
         timings=watch.seconds,
         goldens=choose_goldens(reference, options),
     )
+
+
+def _kept(reference: Reference) -> tuple[str, ...]:
+    """What the file does outside the sizes that were found."""
+    return (f"elsewhere the file fails, as the model does: {'; '.join(reference.limits.sentences)}",) if reference.limits else ()
 
 
 def _class_name(module: torch.nn.Module) -> str:
@@ -284,6 +289,7 @@ def _prepare(subject: Subject, reference: Reference, options: ExportOptions, fam
         example=reference.example,
         native_forward=call.function,
         swaps=swaps,
+        limits=reference.limits,
         metadata=subject.metadata,
     )
 

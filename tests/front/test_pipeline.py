@@ -445,11 +445,10 @@ def test_warnings_from_the_exporters_c_code_stay_away(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_that_answers_where_the_model_refuses_says_what_to_declare(tmp_path):
+def test_what_is_declared_of_sizes_is_left_to_the_file(tmp_path):
     model = nn.Sequential(nn.Conv1d(4, 4, 3), nn.ReLU(), nn.MaxPool1d(2))  # ONNX Runtime pools one frame by two, torch does not
-    with pytest.raises(ProofError, match=r"declare time\{min=4\}"):
-        torchport.export(model, tmp_path / "m.onnx", input_types={"x": "batch 4 time"})
     assert torchport.export(model, tmp_path / "m.onnx", input_types={"x": "batch 4 time{min=4}"}).proof.ok
+    assert [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node] == ["Conv", "Relu", "MaxPool"]
     dims = {"input": {0: torch.export.Dim("batch"), 2: torch.export.Dim("time", min=4, max=500)}}
     result = torchport.export(model, tmp_path / "n.onnx", input_example=torch.ones(2, 4, 9), dynamic_axes=dims)
     assert (result.signature.symbols["time"].min, result.signature.symbols["time"].max) == (4, 500)
@@ -465,7 +464,7 @@ def test_what_is_no_module_is_refused(tmp_path):
 def test_an_export_folds_batch_norms_and_proves_it(tmp_path):
     model = nn.Sequential(nn.Conv1d(8, 8, 3), nn.BatchNorm1d(8)).eval()
     nn.init.uniform_(model[1].running_var, 0.5, 2.0)
-    result = torchport.export(model, tmp_path / "m.onnx", input_types={"input": "batch 8 time"}, input_example=torch.randn(3, 8, 20))
+    result = torchport.export(model, tmp_path / "m.onnx", input_types={"input": "batch 8 time{min=3}"}, input_example=torch.randn(3, 8, 20))
     swaps = {swap.path: swap for swap in result.parts[0].swaps}
     assert swaps["1"].new == "Passthrough"
     assert all(swap.worst_error is not None for swap in swaps.values())

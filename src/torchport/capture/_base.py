@@ -90,6 +90,7 @@ class Strategy(abc.ABC):
             signature=prepared.signature,
             evidence=(*witness.evidence, *program.evidence),
             cpu_seconds=time.process_time() - started,
+            limits=prepared.limits,
         )
 
     @abc.abstractmethod

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torchport.ports import Signature
+from torchport.ports.limits import Limits
 
 __all__ = ["Captured", "Evidence", "Failure", "Form"]
 
@@ -43,6 +44,7 @@ class Captured:
         signature: The graph's ports, in graph order.
         evidence: What the exporter warned of.
         cpu_seconds: CPU time of the capture.
+        limits: Sizes outside of which what is written from it must fail.
     """
 
     strategy: str
@@ -51,6 +53,7 @@ class Captured:
     signature: Signature
     evidence: tuple[Evidence, ...] = ()
     cpu_seconds: float = 0.0
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)

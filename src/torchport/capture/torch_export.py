@@ -13,10 +13,12 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torchport._options import ExportOptions
 from torchport.capture._base import CaptureRefusal, Program, Strategy
 from torchport.capture._evidence import Witness
+from torchport.capture._limits import asserted, limits_checked, unchecked
 from torchport.capture._opset import asked_opset
 from torchport.capture._reasons import reason_of
 from torchport.capture._records import Evidence, Form
 from torchport.capture._weights import mark_weights, named_tensors
+from torchport.ports.limits import Limits
 from torchport.prepare._records import Prepared
 
 __all__ = ["TorchExport"]
@@ -36,23 +38,26 @@ class TorchExport(Strategy):
     forms: ClassVar[frozenset[Form]] = frozenset({"exported", "onnx"})
 
     def _capture(self, prepared: Prepared, form: Form, options: ExportOptions, witness: Witness) -> Program:
-        program = _export(prepared)
+        program = _export(prepared, form)
         evidence = _fixed_outputs(program, prepared)
         if form == "exported":
             return Program(program, evidence)
         return Program(_onnx(program, prepared, options), evidence)
 
 
-def _export(prepared: Prepared) -> ExportedProgram:
+def _export(prepared: Prepared, form: Form) -> ExportedProgram:
+    limits = prepared.limits if form == "exported" else Limits()  # an ONNX file gets its checks where it is written
     named = {name: dims for name, dims in prepared.signature.dims().items() if name in prepared.signature.inputs}
     _refuse_example_of_one(prepared, named)
     try:
-        program = _run(prepared, named)
+        with limits_checked(prepared, unchecked(limits), asserted):
+            program = _run(prepared, named)
     except Exception as first:
         if not any(named.values()):
             raise
         try:
-            program = _run(prepared, {name: dict.fromkeys(dims, Dim.AUTO) for name, dims in named.items()})
+            with limits_checked(prepared, limits, asserted):
+                program = _run(prepared, {name: dict.fromkeys(dims, Dim.AUTO) for name, dims in named.items()})
         except Exception:  # noqa: BLE001 - the first error is the one about the declared axes
             raise first from None
         if fixed := _fixed_inputs(program, prepared):

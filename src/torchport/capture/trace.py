@@ -14,6 +14,7 @@ import torch
 from torchport._options import ExportOptions
 from torchport.capture._base import Program, Strategy
 from torchport.capture._evidence import Witness
+from torchport.capture._limits import compiled, limits_checked
 from torchport.capture._native import quiet_native_warnings
 from torchport.capture._opset import TRACE_MAX_OPSET, asked_opset
 from torchport.capture._packed import is_about_packing, outputs_in_use
@@ -115,7 +116,7 @@ def _private(names: Iterable[str], way: str) -> dict[tuple[str, str], str]:
 
 
 def _script(prepared: Prepared, options: ExportOptions, witness: Witness) -> torch.jit.ScriptModule:
-    with witness:
+    with limits_checked(prepared, prepared.limits, compiled), witness:
         return torch.jit.trace(  # type: ignore[no-any-return, no-untyped-call]
             prepared.module, tuple(prepared.example.values()), check_trace=bool(options.check_trace)
         )

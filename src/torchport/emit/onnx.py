@@ -19,6 +19,7 @@ from torchport.emit._onnx_canonical import declare_ports, merge_constants, name_
 from torchport.emit._onnx_content import onnx_content
 from torchport.emit._onnx_file import EXTERNAL_FROM, read_properties, write_model
 from torchport.emit._onnx_fold import fold_constants
+from torchport.emit._onnx_limits import keep_limits
 from torchport.emit._onnx_nearest import gather_nearest
 from torchport.emit._onnx_opset import convert, ir_version_for
 from torchport.emit._origins import keep_origins, origins_of_graph, take_origins
@@ -61,6 +62,8 @@ class Onnx(Format):
             fold_constants(model, opset)
         common.RemoveUnusedNodesPass()(model)
         name_everything(model, captured.signature, weights)
+        if captured.limits:
+            keep_limits(model, captured.signature, captured.limits)
         if options.keep_initializers_as_inputs:
             common.AddInitializersToInputsPass()(model)
         model.ir_version = ir_version_for(model)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torchport.ports import Signature
+from torchport.ports.limits import Limits
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +43,7 @@ class Prepared:
         example: The tensors to trace with, by name, in the order of ``signature.inputs``.
         native_forward: The model's own forward (``forward_for_export`` where there is one), bound, unflattened: what scripting compiles.
         swaps: What was swapped.
+        limits: Sizes outside of which the untouched model was found to refuse: the artifact must fail there, too.
         metadata: What the model says of the artifact's use, as the document of the metadata's schema; empty where it says nothing.
     """
 
@@ -50,4 +52,5 @@ class Prepared:
     example: Mapping[str, torch.Tensor]
     native_forward: Callable[..., Any]
     swaps: tuple[Swap, ...] = ()
+    limits: Limits = field(default_factory=Limits)
     metadata: Mapping[str, Any] = field(default_factory=dict)

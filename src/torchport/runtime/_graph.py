@@ -11,6 +11,7 @@ import numpy as np
 
 from torchport.errors import MetadataError, MissingDependencyError, PortValueError, RuntimeFailure, UnusablePathError
 from torchport.metadata import stated_metadata
+from torchport.ports.limits import limits_named_in
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -150,6 +151,16 @@ class OnnxGraph:
         try:
             answer = self._session.run(list(self.outputs), arrays)
         except Exception as error:
+            axes = {axis for one in self._session.get_inputs() for axis in one.shape if isinstance(axis, str)}
+            if limits := limits_named_in(str(error), axes):
+                shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+                raise RuntimeFailure(
+                    "the file refuses these sizes, as the model does",
+                    stage="load",
+                    where=self.path.name,
+                    found=shapes,
+                    expected="; ".join(limits),
+                ) from error
             raise RuntimeFailure("ONNX Runtime failed while running", stage="load", where=self.path.name, found=str(error)[:300]) from error
         return dict(zip(self.outputs, answer, strict=True))
 

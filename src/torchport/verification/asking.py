@@ -13,6 +13,7 @@ import torch
 from torchport.errors import TorchportError
 from torchport.ports import AxisKind, Signature, make_inputs
 from torchport.ports.extremes import Extreme
+from torchport.ports.limits import Limits, limits_found
 from torchport.verification._records import Case, Refusal
 from torchport.verification.arrays import to_arrays
 from torchport.verification.branches import Branches
@@ -155,6 +156,12 @@ class Settled:
         if isinstance(answer, Case) and all(case.sizes != answer.sizes for case in self.cases):
             self.cases.append(answer)
         return isinstance(answer, Case)
+
+    def limits(self, declared: Signature) -> Limits:
+        """What was found of the sizes, beyond what was declared."""
+        for _ in self.merged:  # one may have been merged into another that was merged later
+            declared = declared.renamed_symbols(self.merged)
+        return limits_found(declared, self.signature, self.at_most)
 
     def fits(self, sizes: Mapping[str, int]) -> bool:
         """Whether no symbol is greater than one that it may not exceed."""

@@ -44,9 +44,11 @@ def _relate(asker: Asker, settled: Settled, sizes: Mapping[str, int]) -> bool:
         equal, past = {**sizes, small: sizes[large]}, {**sizes, small: sizes[large] + symbols[small].multiple_of}
         if not symbols[small].allows(equal[small]) or not settled.fits(equal):
             continue
-        if _answers(asker, settled, equal) and not _answers(asker, settled, past):
+        refusal = asker.ask(settled.signature, past)
+        if _answers(asker, settled, equal) and isinstance(refusal, Refusal):
             settled.at_most.append((small, large))
-            settled.notes.append(f"`{small}` is never greater than `{large}`: sizes that break this are not promised")
+            settled.refusals.append(refusal)
+            settled.notes.append(f"`{small}` is never greater than `{large}`: the model refuses sizes that break this")
             return True
     return False
 

@@ -16,6 +16,7 @@ from torchport._options import ExportOptions
 from torchport.errors import ReferenceRunError, TorchportError
 from torchport.ports import Signature
 from torchport.ports.extremes import EXTREMES
+from torchport.ports.limits import Limits
 from torchport.verification._memory import hand_back
 from torchport.verification._records import Array, Case, Refusal, sizes_text
 from torchport.verification.arrays import to_arrays, to_tensor
@@ -47,6 +48,7 @@ class Reference:
         empty: A case with a row that a mask hides as a whole: a difference there is a limit to be told, not a fault.
         refusals: Sizes that the model refuses: the artifact must not answer them.
         ranges: Symbol to the range found, where the model does not answer all that its port declares.
+        limits: Sizes outside of which the model was found to refuse, for the artifact to keep.
         merged: Symbol to the one that it was merged into.
         pointers: Inputs whose whole numbers point into the axes of a symbol.
         output_example: What the caller says the model answers, checked against the model.
@@ -69,6 +71,7 @@ class Reference:
     empty: Case | None = field(default=None, repr=False)
     refusals: tuple[Refusal, ...] = ()
     ranges: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
     merged: Mapping[str, str] = field(default_factory=dict)
     pointers: Mapping[str, str] = field(default_factory=dict)
     output_example: Mapping[str, Array] | None = field(default=None, repr=False)
@@ -204,6 +207,7 @@ def take_reference(
         empty=empty,
         refusals=tuple(settled.refusals),
         ranges=settled.ranges,
+        limits=settled.limits(signature),
         merged=settled.merged,
         pointers=asker.pointers,
         output_example=stated,

@@ -104,6 +104,8 @@ def _unite(asker: Asker, settled: Settled, group: tuple[str, ...]) -> None:
         settled.merged[name] = first
         asker.pointers = {port: first if symbol == name else symbol for port, symbol in asker.pointers.items()}
         del settled.traced[name]
+        pairs = [tuple(first if one == name else one for one in pair) for pair in settled.at_most]
+        settled.at_most = [(small, large) for small, large in pairs if small != large]
         settled.notes.append(f"`{name}` always equals `{first}`: one axis")
     asker.forget()
 
@@ -123,6 +125,7 @@ def _narrow(asker: Asker, settled: Settled) -> bool:
         if factor := _multiple(asker, settled, name, axis, traced):
             settled.signature = with_symbol(settled.signature, name, multiple_of=factor)
             settled.notes.append(f"`{name}` must be a multiple of {factor}")
+            _keep_refusal(asker, settled, {name: traced + axis.multiple_of})
             return True
         low = _least(asker, settled, name, axis, traced) if min(refused) < traced else axis.smallest
         high = _greatest(asker, settled, name, axis, traced, max(refused)) if max(refused) > traced else axis.max
@@ -148,7 +151,8 @@ def _relate(asker: Asker, settled: Settled, name: str, refused: Sequence[int]) -
                 continue
             if _answers(asker, settled, {**traced, name: far, other: far}):
                 settled.at_most.append(pair)
-                settled.notes.append(f"`{pair[0]}` is never greater than `{pair[1]}`: sizes that break this are not promised")
+                _keep_refusal(asker, settled, {name: far})
+                settled.notes.append(f"`{pair[0]}` is never greater than `{pair[1]}`: the model refuses sizes that break this")
                 return True
     return False
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from torchport.errors import RuntimeFailure
 from torchport.ports import Signature
-from torchport.verification._records import Array
+from torchport.ports.limits import limits_named_in
+from torchport.verification._records import Array, sizes_text
 from torchport.verification.runtimes._base import PortInFile, Runtime, Session, check_feeds, shortened
 from torchport.verification.skeleton import refer_to_contents
 
@@ -89,6 +91,8 @@ class _OnnxSession(Session):
         try:
             values = self._session.run(list(self.output_names), dict(inputs), options)
         except Exception as error:
+            if refused := self._refused(str(error), inputs):
+                raise refused from error
             raise RuntimeFailure(
                 "ONNX Runtime failed while running",
                 where=self._path.name,
@@ -96,6 +100,21 @@ class _OnnxSession(Session):
                 expected="an answer",
             ) from error
         return dict(zip(self.output_names, values, strict=True))
+
+    def _refused(self, error: str, inputs: Mapping[str, Array]) -> RuntimeFailure | None:
+        """Sizes outside the limits that the file checks itself; ``None`` where that is not what failed."""
+        sizes: dict[str, int] = {}
+        for port in self.inputs:
+            shape = np.shape(inputs[port.name]) if port.name in inputs else ()
+            for dim, size in zip(port.dims or (), shape, strict=False):
+                if isinstance(dim, str):
+                    sizes.setdefault(dim, size)
+        limits = limits_named_in(error, sizes)
+        if not limits:
+            return None
+        return RuntimeFailure(
+            "the file refuses these sizes, as the model does", where=self._path.name, found=sizes_text(sizes), expected="; ".join(limits)
+        )
 
     def close(self) -> None:
         """Lets go of the session and its weights."""

@@ -1,0 +1,160 @@
+"""Limits that a file keeps itself: sizes outside them were found to be refused by the model, so the file refuses them, too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from torchport.ports.signature import Signature
+
+__all__ = ["AtMost", "Limit", "Limits", "SizeLimit", "as_name", "limits_found", "limits_named_in", "places_of"]
+
+
+@dataclass(frozen=True)
+class SizeLimit:
+    """What was found of the sizes of one symbol; what its port declared is not repeated here.
+
+    Attributes:
+        symbol: The symbol.
+        least: The least size that is answered.
+        most: The greatest.
+        multiple_of: The factor.
+
+    Example:
+        >>> SizeLimit("time", 9, 5000).sentence
+        'time must be 9 to 5000'
+    """
+
+    symbol: str
+    least: int | None = None
+    most: int | None = None
+    multiple_of: int = 1
+
+    @property
+    def sentence(self) -> str:
+        """The limit in words."""
+        said = []
+        if self.least is not None and self.most is not None:
+            said.append(f"{self.least} to {self.most}")
+        elif self.least is not None or self.most is not None:
+            said.append(f"{self.most} or less" if self.least is None else f"{self.least} or more")
+        if self.multiple_of > 1:
+            said.append(f"a multiple of {self.multiple_of}")
+        return f"{self.symbol} must be {' and '.join(said)}"
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """One symbol is never greater than another.
+
+    Example:
+        >>> AtMost("picks", "frames").sentence
+        'picks must be at most frames'
+    """
+
+    small: str
+    large: str
+
+    @property
+    def sentence(self) -> str:
+        """The limit in words."""
+        return f"{self.small} must be at most {self.large}"
+
+
+Limit = SizeLimit | AtMost
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of a file.
+
+    Attributes:
+        sizes: One for each symbol that has any.
+        at_most: Relations between two symbols.
+    """
+
+    sizes: tuple[SizeLimit, ...] = ()
+    at_most: tuple[AtMost, ...] = ()
+
+    def __iter__(self) -> Iterator[Limit]:
+        yield from self.sizes
+        yield from self.at_most
+
+    def __bool__(self) -> bool:
+        return bool(self.sizes or self.at_most)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The limits in words."""
+        return tuple(one.sentence for one in self)
+
+
+def limits_found(declared: Signature, settled: Signature, at_most: Collection[tuple[str, str]] = ()) -> Limits:
+    """What a settled signature has that the declared one does not, of the symbols of the inputs.
+
+    Args:
+        declared: As declared, under the symbols of ``settled``.
+        settled: With what was found.
+        at_most: Pairs of symbols, the first never greater than the second.
+
+    Example:
+        >>> ports = Signature.of(inputs={"x": "batch time{min=2}"})
+        >>> limits_found(ports, ports.restricted({"time": (9, None)})).sentences
+        ('time must be 9 or more',)
+    """
+    before, after = declared.symbols, settled.symbols
+    sizes = []
+    for symbol in settled.symbols_of("inputs"):
+        was, axis = before.get(symbol), after[symbol]
+        if was is None:
+            continue
+        least = axis.smallest if axis.smallest > was.smallest and axis.min > was.min else None
+        most = axis.max if axis.max is not None and (was.max is None or axis.max < was.max) else None
+        factor = axis.multiple_of if axis.multiple_of != was.multiple_of else 1
+        if least is not None or most is not None or factor > 1:
+            sizes.append(SizeLimit(symbol, least, most, factor))
+    return Limits(tuple(sizes), tuple(AtMost(*pair) for pair in at_most))
+
+
+def places_of(signature: Signature, symbol: str, inputs: Collection[str]) -> tuple[str, tuple[int, ...]] | None:
+    """The first of these inputs that has the symbol, and its axes of that symbol; ``None`` where none has it."""
+    for port, axes in signature.dynamic_axes("inputs").items():
+        found = tuple(axis for axis, name in axes.items() if name == symbol)
+        if port in inputs and found:
+            return port, found
+    return None
+
+
+def as_name(limit: Limit) -> str:
+    """The limit as the name of a node, which runtimes show when it fails.
+
+    Example:
+        >>> as_name(SizeLimit("time", 9, 5000))
+        'time_must_be_9_to_5000'
+    """
+    return re.sub(r"\W+", "_", limit.sentence)
+
+
+def limits_named_in(error: str, symbols: Collection[str]) -> tuple[str, ...]:
+    """The limits that a runtime's error shows by the name of the node that failed, in words; none where another node did.
+
+    Args:
+        error: The runtime's text.
+        symbols: The names of the file's axes.
+
+    Example:
+        >>> limits_named_in("while running Reshape node. Name:'time_must_be_9_to_5000' Status …", ["batch", "time"])
+        ('time must be 9 to 5000',)
+    """
+    name = re.search(r"Name:'(\w+_must_be_\w+)'", error)
+    if name is None:
+        return ()
+    known = "|".join(re.escape(symbol) for symbol in sorted(symbols, key=len, reverse=True)) or r"\w+?"
+    said = re.findall(rf"({known})_must_be_(\w+?)(?=_and_(?:{known})_must_be_|$)", name[1])
+    return tuple(f"{symbol} must be {_in_words(rest)}" for symbol, rest in said)
+
+
+def _in_words(rest: str) -> str:
+    other = rest.removeprefix("at_most_")
+    return rest.replace("_", " ") if other == rest else f"at most {other}"

@@ -1,0 +1,78 @@
+"""What a model refuses in Python, a captured program refuses, too: by a compiled check, or by an assertion."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from prepared_by_hand import options, prepare
+
+from torchport.capture import Captured, strategies
+from torchport.ports.limits import AtMost, Limits, SizeLimit
+
+CASES = {
+    "range": (Limits((SizeLimit("time", 5, 100),)), [5, 7, 100], [4, 101, 1], "time must be 5 to 100"),
+    "least": (Limits((SizeLimit("time", 2),)), [2, 500], [1], "time must be 2 or more"),
+    "most": (Limits((SizeLimit("time", most=20),)), [1, 20], [21], "time must be 20 or less"),
+    "factor": (Limits((SizeLimit("time", multiple_of=8),)), [8, 64], [7, 12], "time must be a multiple of 8"),
+    "relation": (Limits((), (AtMost("time", "frames"),)), [1, 30], [31, 90], "time must be at most frames"),
+    "two": (Limits((SizeLimit("time", 3),), (AtMost("time", "frames"),)), [3, 30], [2, 31], "time must be"),
+}
+FRAMES = 30
+
+
+class Sums(torch.nn.Module):
+    def forward(self, x, y):
+        return x.sum(1) + y.sum(1)
+
+
+def captured(limits, strategy, form, ports="batch time 4"):
+    example = {"x": torch.ones(3, 16, 4), "y": torch.ones(3, FRAMES, 4)}
+    prepared = prepare(Sums(), example, {"x": ports, "y": "batch frames 4"}, {"z": "batch 4"})
+    found = strategies[strategy].capture(dataclasses.replace(prepared, limits=limits), form, options())
+    assert isinstance(found, Captured), found
+    assert not prepared.module._forward_pre_hooks
+    return found
+
+
+def check(answers, good, bad, message):
+    for size in good:
+        torch.testing.assert_close(answers(torch.ones(2, size, 4), torch.ones(2, FRAMES, 4)), torch.full((2, 4), float(size + FRAMES)))
+    for size in bad:
+        with pytest.raises(Exception, match=message):
+            answers(torch.ones(2, size, 4), torch.ones(2, FRAMES, 4))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.freeze. is deprecated")
+@pytest.mark.parametrize("case", CASES)
+def test_a_trace_checks_its_limits(case):
+    limits, good, bad, message = CASES[case]
+    found = captured(limits, "trace", "script")
+    check(found.payload, good, bad, message)
+    check(torch.jit.freeze(found.payload.eval()), good, bad, message)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_exported_program_checks_what_its_dims_do_not(tmp_path, case):
+    limits, good, bad, message = CASES[case]
+    declared = {"range": "{min=5,max=100}", "least": "{min=2}", "most": "{max=20}", "two": "{min=3}"}
+    found = captured(limits, "torch_export", "exported", f"batch time{declared.get(case, '')} 4")
+    program = found.payload
+    program.example_inputs = None  # as in a file: torch checks its own guards by them alone
+    torch.export.save(program, tmp_path / "m.pt2")
+    check(torch.export.load(tmp_path / "m.pt2").module(), good, bad, f"{message}|Expected input at")
+
+
+def test_an_onnx_program_is_captured_without_checks_and_carries_its_limits():
+    limits = CASES["two"][0]
+    found = captured(limits, "trace", "onnx")
+    assert found.limits == limits
+    assert {node.op_type for node in found.payload.graph} <= {"ReduceSum", "Add", "Constant"}
+
+
+@pytest.mark.parametrize(("strategy", "form"), [("trace", "script"), ("torch_export", "exported")])
+def test_a_program_without_limits_has_no_check(strategy, form):
+    found = captured(Limits(), strategy, form)
+    assert "must be" not in str(found.payload.graph)
+    assert "_within" not in str(found.payload.graph)
