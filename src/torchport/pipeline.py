@@ -21,7 +21,7 @@ from torchport._outcome import formats_that_decide, other_formats, worst
 from torchport._own_words import own_words_only
 from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of, witnesses_of
 from torchport._version import __version__
-from torchport.capture import Captured, Failure, advice_on, advice_on_decision, asked_opset, is_only_a_check, strategies
+from torchport.capture import Captured, Failure, advice_on, advice_on_decision, asked_opset, is_only_a_check, keeps_decisions, strategies
 from torchport.emit import Artifact, Format, Staging, commit_all, format_for, keep_rejected, staging, write_debug_map
 from torchport.errors import CaptureError, FrozenDecisionError, OptionError, ProofError, TorchportError
 from torchport.integrations import integration_for
@@ -243,15 +243,17 @@ def _export_one(
         attempts=attempts,
         proof=proof,
         swaps=prepared.swaps,
-        notes=(*subject.notes, *reference.notes, *_kept(reference), *told),
+        notes=(*subject.notes, *reference.notes, *_checked(reference, artifact), *told),
         timings=watch.seconds,
         goldens=choose_goldens(reference, options),
     )
 
 
-def _kept(reference: Reference) -> tuple[str, ...]:
-    """What the file does outside the sizes that were found."""
-    return (f"elsewhere the file fails, as the model does: {'; '.join(reference.limits.sentences)}",) if reference.limits else ()
+def _checked(reference: Reference, artifact: Artifact) -> tuple[str, ...]:
+    """What the file does outside the sizes that were found; where Python's own decisions are kept, the model's own checks are, too."""
+    if not reference.limits or keeps_decisions(artifact.strategy):
+        return ()
+    return (f"the file checks its sizes and fails elsewhere: {'; '.join(reference.limits.sentences)}",)
 
 
 def _class_name(module: torch.nn.Module) -> str:

@@ -6,6 +6,7 @@ from torchport._options import ExportOptions
 from torchport.emit._base import Format, Written, content_digests, format_for, formats, read_metadata
 from torchport.emit._content import Content, ContentDigests, TensorContent
 from torchport.emit._files import Staging, commit_all, keep_rejected, staging
+from torchport.emit._onnx_limits import keep_limits
 from torchport.emit._origins import write_debug_map
 from torchport.emit._records import Artifact
 from torchport.emit._stated import stored_signature
@@ -20,6 +21,7 @@ __all__ = [
     # writing one
     "Format",
     "Written",
+    "keep_limits",
     # those that are there
     "format_for",
     "formats",

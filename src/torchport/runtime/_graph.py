@@ -155,7 +155,7 @@ class OnnxGraph:
             if limits := limits_named_in(str(error), axes):
                 shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
                 raise RuntimeFailure(
-                    "the file refuses these sizes, as the model does",
+                    "the file refuses these sizes",
                     stage="load",
                     where=self.path.name,
                     found=shapes,

@@ -112,9 +112,7 @@ class _OnnxSession(Session):
         limits = limits_named_in(error, sizes)
         if not limits:
             return None
-        return RuntimeFailure(
-            "the file refuses these sizes, as the model does", where=self._path.name, found=sizes_text(sizes), expected="; ".join(limits)
-        )
+        return RuntimeFailure("the file refuses these sizes", where=self._path.name, found=sizes_text(sizes), expected="; ".join(limits))
 
     def close(self) -> None:
         """Lets go of the session and its weights."""
