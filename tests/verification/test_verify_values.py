@@ -230,3 +230,24 @@ def test_a_row_that_is_masked_as_a_whole_is_a_limit_that_is_told(tmp_path, model
     result = torchport.export(model, tmp_path / "m.onnx", input_example=(torch.randn(3, 7, 8), mask), input_types=types, strategy="trace")
     told = any(note.startswith("limit: a row that is masked as a whole") and "nan" in note for note in result.proof.notes)
     assert told == isinstance(model, Averaging), "torch's attention answers such a row, and so does the file"
+
+
+def test_a_case_where_only_dtype_and_shape_could_be_held_is_told(tmp_path):
+    """A sine of large numbers is what rounding makes of it: a file that rounds otherwise is right, and its values say nothing there."""
+
+    class Turned(nn.Module):
+        def __init__(self, dtype):
+            super().__init__()
+            self.dtype = dtype
+            torch.manual_seed(0)
+            self.mixed = nn.Linear(64, 16)
+
+        def forward(self, x):
+            weight, bias = self.mixed.weight.to(self.dtype), self.mixed.bias.to(self.dtype)
+            return (4 * nn.functional.linear(x.to(self.dtype), weight, bias).to(x.dtype)).sin()
+
+    types = {"x": "batch time 64"}
+    result = torchport.export(Turned(torch.float64), tmp_path / "m.onnx", input_types=types)
+    proof = torchport.verify(result.paths[0], Turned(torch.float32), input_types=types)
+    assert proof.ok
+    assert [note for note in proof.notes if "only dtype and shape were held" in note and "large values" in note]
