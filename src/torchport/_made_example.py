@@ -13,6 +13,7 @@ from torchport._naming import check_declared, known_by_name
 from torchport._whole_numbers import whole_numbers_taken
 from torchport.errors import ReferenceRunError
 from torchport.ports import AxisKind, ElementType, Signature, make_inputs
+from torchport.ports.lengths import lengths_by_name
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +68,8 @@ def made_example(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, A
     Every axis has a size of its own, unless the model refuses that: two ports of one length each name their axis (``tokens_time``,
     ``mask_time``), and only the model knows that they are equal. Then axes of one kind get one size, and those that need not be equal are
     set apart again. Where the model refuses odd sizes (skip connections past pools), they become multiples of 2, 4, … 32; the real
-    factor, and of which axes, is found by the reference. Whole numbers that nobody gave a range are widened as far as the model answers.
+    factor, and of which axes, is found by the reference. Whole numbers that nobody gave a range are widened as far as the model answers;
+    those that are lengths by their name are lengths, where the model takes them for such.
 
     Args:
         module: The model, for messages.
@@ -84,6 +86,20 @@ def made_example(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str, A
     }
     check_declared(module, hooks, declared, needed)
     signature = Signature.of(inputs=needed, outputs={})
+    lengths = lengths_by_name(signature)
+    if lengths:
+        made = _made(hooks, signature.replace_ports(inputs={name: port for name, (port, _) in lengths.items()}), ask)
+        try:
+            ask(made.example)
+        except ReferenceRunError:
+            return _made(hooks, signature, ask)
+        notes = [f"`{name}` holds lengths of `{data}`, as its name says" for name, (_, data) in lengths.items()]
+        return Made(made.example, {**made.elements, **{name: port.element for name, (port, _) in lengths.items()}}, (*notes, *made.notes))
+    return _made(hooks, signature, ask)
+
+
+def _made(hooks: Hooks, signature: Signature, ask: Callable[[Any], object]) -> Made:
+    """An example of these ports, at sizes that the model answers where there are such."""
 
     def called_with(tensors: Mapping[str, torch.Tensor]) -> Any:
         return tensors if known_by_name(hooks.forward, tensors) else tuple(tensors.values())

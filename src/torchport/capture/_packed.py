@@ -22,15 +22,20 @@ def is_about_packing(error: Exception) -> bool:
 
 
 @contextlib.contextmanager
-def outputs_in_use(prepared: Prepared) -> Iterator[list[str]]:
+def outputs_in_use(prepared: Prepared, *, every: bool = False) -> Iterator[list[str]]:
     """Inside, last states of packed sequences are read together with the outputs beside them, which the exporter asks for.
 
     What is added to a state is the sum of no number at all: nothing, in every runtime.
 
+    Args:
+        prepared: The model.
+        every: Of all layers with packed sequences; else of those whose outputs no operation takes. An operation may take them and be
+            read by nobody itself: then it is not in the graph.
+
     Yields:
-        The paths of the layers whose outputs nobody reads.
+        The paths of the layers.
     """
-    idle = _idle(prepared)
+    idle = _idle(prepared, every=every)
     with contextlib.ExitStack() as stack:
         for layer in idle:
             stack.callback(layer.register_forward_hook(_read_outputs).remove)
@@ -45,8 +50,8 @@ def _read_outputs(layer: Any, args: tuple[Any, ...], answer: Any) -> Any:
     return outputs, tuple(state + nothing for state in states) if isinstance(states, tuple) else states + nothing
 
 
-def _idle(prepared: Prepared) -> list[nn.Module]:
-    """The recurrent layers that give a packed sequence of outputs which no operation takes."""
+def _idle(prepared: Prepared, *, every: bool) -> list[nn.Module]:
+    """The recurrent layers that give a packed sequence of outputs which no operation takes, or all that give one."""
     given: dict[tuple[str, int] | None, nn.Module] = {}
     kept: list[torch.Tensor] = []
     taken: set[tuple[str, int] | None] = set()
@@ -64,4 +69,4 @@ def _idle(prepared: Prepared) -> list[nn.Module]:
             stack.callback(layer.register_forward_hook(note).remove)
         stack.enter_context(dispatch_mode(lambda _, args, kwargs: taken.update(map(pointer_of, tensors_in((args, kwargs))))))
         prepared.module(*prepared.example.values())
-    return list({id(layer): layer for place, layer in given.items() if place not in taken}.values())
+    return list({id(layer): layer for place, layer in given.items() if every or place not in taken}.values())

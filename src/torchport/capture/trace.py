@@ -47,12 +47,22 @@ class Trace(Strategy):
         except RuntimeError as error:
             if not is_about_packing(error):
                 raise
-            with outputs_in_use(prepared) as layers:
-                if not layers:
+            return _with_packed_outputs(prepared, options, witness, error)
+
+
+def _with_packed_outputs(prepared: Prepared, options: ExportOptions, witness: Witness, error: RuntimeError) -> Program:
+    """The program with the outputs of packed sequences read beside their last states: of as few layers as the exporter is content with."""
+    for every in (False, True):
+        with outputs_in_use(prepared, every=every) as layers:
+            if not layers:
+                continue
+            said = f"the outputs of {', '.join(layers)}, which nobody reads, are read in the file, with nothing added to the last state"
+            try:
+                return Program(_onnx(prepared, options, witness), (Evidence(said, told=True),))
+            except RuntimeError as another:
+                if every or not is_about_packing(another):
                     raise
-                said = f"the outputs of {', '.join(layers)}, which nobody reads, are read in the file, with nothing added to the last state"
-                read = Evidence(said, told=True)
-                return Program(_onnx(prepared, options, witness), (read,))
+    raise error
 
 
 def _onnx(prepared: Prepared, options: ExportOptions, witness: Witness) -> ir.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from torchport.ports.signature import Signature
 
-__all__ = ["Fill", "draw_lengths", "measured_axis", "stem_of"]
+__all__ = ["Fill", "draw_lengths", "lengths_by_name", "measured_axis", "stem_of"]
 
 Fill = Literal["full", "short", "mixed", "below"]
 
@@ -30,6 +31,30 @@ def stem_of(name: str) -> str:
 def is_length_name(name: str) -> bool:
     """Whether a name says that it holds lengths or a mask."""
     return stem_of(name) != name.lower()
+
+
+_SAYS_LENGTHS = re.compile(r"(\A|_)(lens?|lengths?)(\Z|_)")
+
+
+def lengths_by_name(signature: Signature) -> dict[str, tuple[Port, str]]:
+    """Inputs that hold lengths as their name says (``mel_lens``) and their type does not: whole numbers, one for each row.
+
+    Returns:
+        By name the port as one of lengths, and the port that they measure.
+    """
+    from torchport.ports.elements import LengthsType
+
+    found = {}
+    for name, port in signature.inputs.items():
+        whole = port.dtype is not None and port.dtype.startswith(("int", "uint"))
+        if port.element.values != "plain" or not whole or len(port.axes or ()) != 1 or _SAYS_LENGTHS.search(name.lower()) is None:
+            continue
+        told = dataclasses.replace(port, element=LengthsType())
+        measured = measured_axis(signature.replace_ports(inputs={name: told}), name)
+        rows = None if measured is None else signature.inputs[measured[0]].axes
+        if measured is not None and rows and rows[0].name == (port.axes or ())[0].name and measured[1] > 0:
+            found[name] = (told, measured[0])
+    return found
 
 
 def _time_axis(port: Port) -> int | None:
