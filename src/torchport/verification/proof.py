@@ -234,7 +234,8 @@ class Prover:
         if self.options.verify and case.label in EXTREMES:  # only now is it worth asking how the model rounds at these very values
             own = self.reference.tolerance_at(case, name)
             if own == float("inf"):
-                self.notes.append(f"output `{name}`: at {case.label} values rounding alone decides it; only dtype and shape were held there")
+                said = f"output `{name}`: at {case.label} values rounding alone decides it; only dtype and shape were held there"
+                self.notes.append(said)
                 return Difference(None), tolerance
             difference, tolerance = compare(case.outputs[name], got, own), own
             if difference.kind is None:
