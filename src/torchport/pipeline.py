@@ -383,7 +383,7 @@ def _attempt(
         raise FrozenDecisionError(
             f"{strategy} would freeze a decision that depends on values: {decisive.message}",
             where=f"{decisive.file}:{decisive.line}" if decisive.file else _class_name(prepared.module),
-            hint=advice_on_decision(formats_that_decide(format)),
+            hint=advice_on_decision(formats_that_decide(format), decisive),
         )
     with watch.stage("emit", format.name):
         artifact = format.write(captured, folder, options.output.stem, options, _metadata(prepared, captured))

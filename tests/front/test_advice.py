@@ -1,10 +1,15 @@
 """What is known not to work is said in its own words, with what does."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import torchport
+from torchport.capture._advice import advice_on_decision
+from torchport.capture._records import Evidence
 from torchport.errors import CaptureError, ProofError
 
 
@@ -110,7 +115,7 @@ def test_the_format_that_was_asked_for_is_not_the_way_out(tmp_path):
 def test_other_models_are_told_of_the_other_formats(tmp_path):
     class Keyed(nn.Module):
         def forward(self, x):
-            return x * sum(range(len(str(x.detach().numpy().shape))))
+            return x * (x.data_ptr() > 0)
 
     with pytest.raises(CaptureError) as caught:
         torchport.export(Keyed(), tmp_path / "m.pt2", input_types=TYPES)
@@ -123,3 +128,32 @@ def test_a_dtype_without_kernels_is_named_with_its_operator(tmp_path):
         torchport.export(model, tmp_path / "m.onnx", input_types={"x": ("batch 4", "bfloat16")}, strategy="trace")
     assert "model.float()" in caught.value.hint
     assert torchport.export(model, tmp_path / "m.ts", input_types={"x": ("batch 4", "bfloat16")}).proof.ok
+
+
+class WithNumPy(Linear):
+    def forward(self, x):
+        array = self.linear(x).detach().numpy()
+        return torch.from_numpy(np.tanh(np.fancy(array) if len(array.shape) > 2 else array)) + x[:, :3]
+
+
+class WithTorch(Linear):
+    def forward(self, x):
+        return torch.tanh(self.linear(x).detach()) + x[:, :3]
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "ts", "pt2"])
+def test_what_numpy_computes_is_to_be_computed_with_torch(tmp_path, suffix):
+    with pytest.raises(CaptureError) as caught:
+        torchport.export(WithNumPy(), tmp_path / f"m.{suffix}", input_types=TYPES)
+    assert "no format holds what NumPy computes: compute it with torch" in caught.value.hint
+    assert ".ts" not in caught.value.hint
+    if suffix != "pt2":  # torch.export does not say where
+        assert "(torch.tanh for np.tanh)" in caught.value.hint
+        assert "array = self.linear(x).detach().numpy()" in caught.value.message
+    assert torchport.export(WithTorch(), tmp_path / f"m.{suffix}", input_types=TYPES).proof.ok
+
+
+def test_a_function_that_cannot_be_read_is_no_obstacle():
+    evidence = Evidence("a tensor becomes a NumPy array, which depends on values", __file__, 1)
+    assert "compute it with torch, and" in advice_on_decision("", evidence)
+    assert "compute it with torch, and" in advice_on_decision("", dataclasses.replace(evidence, file=None, line=None))
