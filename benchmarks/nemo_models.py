@@ -674,6 +674,10 @@ def inputs_for(made: Any, subnet: str, batch: int, size: int, seed: int) -> dict
             inputs["volume"] = (1 + 0.1 * torch.randn(batch, size, generator=generator)).clamp(min=0.1)
         if made.fastpitch.speaker_emb is not None:
             inputs["speaker"] = torch.randint(0, 5, (batch,), generator=generator)
+        if made.export_config.get("enable_ragged_batches"):
+            counts = [size - row * size // (2 * batch) for row in range(batch)]
+            flat = {name: torch.cat([one[row, :count] for row, count in enumerate(counts)]) for name, one in inputs.items()}
+            return {**flat, "batch_lengths": torch.tensor([0, *counts], dtype=torch.int32).cumsum(0, dtype=torch.int32)}
         return inputs
     if kind == "SortformerEncLabelModel":
         return {
@@ -716,6 +720,14 @@ def _eager(made: Any, subnet: str, inputs: dict[str, Any]) -> dict[str, Any]:
         return {"outputs": scores, "prednet_lengths": inputs["target_length"], **named}
     if kind == "FastPitchModel":
         names = ("spect", "num_frames", "durs_predicted", "log_durs_predicted", "pitch_predicted", "volume_aligned")
+        ends = inputs.pop("batch_lengths", None)
+        if ends is not None:
+            import torch
+
+            padding = {"text": 39, "pitch": 1.0, "pace": 1.0, "volume": 1.0}
+            rows = {name: flat.split(ends.diff().tolist()) for name, flat in inputs.items()}
+            pad = torch.nn.utils.rnn.pad_sequence
+            inputs = {name: pad(one, batch_first=True, padding_value=padding[name]) for name, one in rows.items()}
         answer = dict(zip(names, made.fastpitch.infer(**inputs), strict=True))
         return {name: value for name, value in answer.items() if value is not None}
     if kind == "HifiGanModel":

@@ -31,6 +31,7 @@ from torchport.ports.elements import (
     NormalDistributionMeanType,
     NormalDistributionSamplesType,
     NormalizedImageValue,
+    OffsetsType,
     PredictionsType,
     ProbabilityDistributionSamplesType,
     ProbsType,
@@ -97,6 +98,7 @@ __all__ = [
     # lengths, masks, durations
     "LengthsType",
     "Length",
+    "OffsetsType",
     "MaskType",
     "TokenDurationType",
     "TokenLogDurationType",

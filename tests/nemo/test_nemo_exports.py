@@ -13,7 +13,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 REFUSED = {
     "ctc-conformer-vggnet": "the model itself fails",
-    "tts-fastpitch-ragged": "batch_lengths",
 }
 """What cannot be exported, and a word of the reason."""
 
@@ -47,7 +46,16 @@ def test_the_graph_equals_the_eager_model(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["ctc-fastconformer", "ctc-citrinet", "rnnt-conformer", "rnnt-stateless", "speaker-ecapa", "tts-fastpitch-speakers"]
+    "name",
+    [
+        "ctc-fastconformer",
+        "ctc-citrinet",
+        "rnnt-conformer",
+        "rnnt-stateless",
+        "speaker-ecapa",
+        "tts-fastpitch-speakers",
+        "tts-fastpitch-ragged",
+    ],
 )
 def test_torchscript_equals_the_eager_model(tmp_path, name):
     model = zoo.build(name)

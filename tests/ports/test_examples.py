@@ -19,6 +19,7 @@ from torchport.types import (
     LengthsType,
     LogprobsType,
     MaskType,
+    OffsetsType,
     ProbsType,
     RegressionValuesType,
     SequenceToSequenceAlignmentType,
@@ -280,3 +281,19 @@ def test_a_port_without_a_dtype_is_made_in_the_default_dtype():
     finally:
         torch.set_default_dtype(before)
     assert (made["x"].dtype, made["audio"].dtype) == (torch.float64, torch.float32)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(2, 40), st.integers(0, 5))
+def test_offsets_rise_from_nothing_to_the_whole_of_a_flat_axis(tokens: int, count: int, seed: int) -> None:
+    signature = Signature.of(inputs={"text": "tokens", "ends": Port("offsets", element=OffsetsType(), dtype="int32")})
+    sizes, example = {"tokens": tokens, "offsets": count}, {"text": torch.ones(4), "ends": torch.tensor([0, 3, 4])}
+    if count > max(tokens, 2):
+        with pytest.raises(PortError, match="no row is empty"):
+            make_inputs(signature, sizes, seed=seed, example=example)
+        return
+    ends = make_inputs(signature, sizes, seed=seed, example=example)["ends"]
+    assert ends.dtype == torch.int32
+    assert ends.shape == (count,)
+    assert (int(ends[0]), int(ends[-1])) == (0, tokens)
+    assert bool((ends.diff() > 0).all()) or tokens < count - 1

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from torchport.verification.conditions import may_hang_on_a_size
+from torchport.verification.conditions import is_a_check, may_hang_on_a_size
 
 
 def reassigned(x, factor):
@@ -61,3 +61,20 @@ def test_how_many_unlike_parts_a_tuple_has_is_no_size(name):
     answers, may = RECORDS[name]
     frame = taking(answers)
     assert may_hang_on_a_size(ast.parse("len(answers) == 2", mode="eval").body, frame) is may
+
+
+def checking(x, depth):
+    if depth != 0:
+        raise ValueError("too deep")
+    assert depth < 5, "too deep"
+    if depth == 1:
+        return x
+    if depth > 7 and x is not None:
+        raise ValueError("too deep")
+    return x * depth
+
+
+@pytest.mark.parametrize(("line", "check"), [(1, True), (3, True), (4, False), (7, True), (10, False)])
+def test_where_the_other_way_only_raises_it_is_a_check(line, check):
+    first = checking.__code__.co_firstlineno + line
+    assert is_a_check(checking.__code__, range(first, first + 1)) is check

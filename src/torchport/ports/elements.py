@@ -41,6 +41,7 @@ __all__ = [
     "NormalDistributionMeanType",
     "NormalDistributionSamplesType",
     "NormalizedImageValue",
+    "OffsetsType",
     "PredictionsType",
     "ProbabilityDistributionSamplesType",
     "ProbsType",
@@ -333,6 +334,12 @@ class LengthsType(ElementType):
 
 class Length(LengthsType):
     """One length."""
+
+
+class OffsetsType(ElementType):
+    """Where each row of a flat axis begins, and where the last one ends: running sums of lengths, one more than there are rows."""
+
+    dtype, kinds, values = "int64", _INT, "offset"
 
 
 class LossType(ElementType):

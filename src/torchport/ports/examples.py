@@ -12,7 +12,7 @@ from torchport.ports._request import Request
 from torchport.ports.axis import AxisKind
 from torchport.ports.dtypes import dtype_of
 from torchport.ports.extremes import Extreme, drive_floats, drive_index, row_fill
-from torchport.ports.lengths import draw_lengths, shortest
+from torchport.ports.lengths import draw_lengths, draw_offsets, shortest
 from torchport.ports.masks import draw_mask, valid_value
 from torchport.ports.port import Port
 from torchport.ports.resizing import resize
@@ -70,7 +70,13 @@ def make_inputs(
     for name, one in requests.items():
         if one.port.element.values == "length" and not hasattr(one.port.element, "sample"):
             tensors[name] = _lengths(one, signature, requests, measured[name])
-    lengths = {axis: tensors[name] for name, axis in measured.items() if axis is not None and name in tensors}
+        elif one.port.element.values == "offset":
+            tensors[name] = _offsets(one, requests, measured[name])
+    lengths = {
+        axis: tensors[name]
+        for name, axis in measured.items()
+        if axis is not None and name in tensors and requests[name].port.element.values == "length"
+    }
     for name, one in requests.items():
         if name in tensors:
             continue
@@ -172,6 +178,18 @@ def _lengths(one: Request, signature: Signature, requests: Mapping[str, Request]
     return lengths.to(one.dtype)
 
 
+def _offsets(one: Request, requests: Mapping[str, Request], measured: tuple[str, int] | None) -> torch.Tensor:
+    full = max(1, one.shape[0] - 1) if measured is None or measured[0] not in requests else requests[measured[0]].shape[measured[1]]
+    if not 2 <= one.shape[0] <= max(full, 2):
+        raise PortError(
+            "offsets are one more than there are rows, no row is empty, and not every row has one place only",
+            where=one.name,
+            found=f"{one.shape[0]} offsets of an axis of {full}",
+            expected=f"2 to {max(full, 2)}",
+        )
+    return draw_offsets(full, one.shape[0], one.generator).to(one.dtype)
+
+
 def _unordered(example: torch.Tensor | None) -> bool:
     return example is not None and example.dim() == 1 and example.numel() > 1 and bool((example.diff() > 0).any())
 
@@ -194,7 +212,7 @@ def _typed(one: Request) -> torch.Tensor:
             "an element type asks for values of an unknown kind",
             where=f"{one.name}: {one.port.element!r}",
             found=one.port.element.values,
-            expected=", ".join(["length", "mask", *_VALUES]),
+            expected=", ".join(["length", "mask", "offset", *_VALUES]),
         )
     return draw(one)
 

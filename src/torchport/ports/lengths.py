@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
     from torchport.ports.signature import Signature
 
-__all__ = ["Fill", "draw_lengths", "lengths_by_name", "measured_axis", "stem_of"]
+__all__ = ["Fill", "draw_lengths", "draw_offsets", "lengths_by_name", "measured_axis", "stem_of"]
 
 Fill = Literal["full", "short", "mixed", "below"]
+
+_MEASURES = ("length", "mask", "offset")
+"""Values that tell of another port's axis."""
 
 _SUFFIX = re.compile(r"_?(seq(uence)?_)?(lengths?|lens?|ls|sizes?|(key_)?(padding_|pad_|attention_|attn_)?masks?)\Z")
 _PREFIX = re.compile(r"\A(len(gths?)?_(of_)?|num_|n_|mask_(of_)?)")
@@ -71,11 +74,9 @@ def measured_axis(signature: Signature, name: str) -> tuple[str, int] | None:
     """See `Signature.length_of`."""
     ports = signature.inputs if name in signature.inputs else signature.outputs
     port = signature.port(name)
-    if port.element.values not in ("length", "mask"):
+    if port.element.values not in _MEASURES:
         return None
-    return nearest_data_port(
-        {other: one for other, one in ports.items() if other == name or one.element.values not in ("length", "mask")}, name
-    )
+    return nearest_data_port({other: one for other, one in ports.items() if other == name or one.element.values not in _MEASURES}, name)
 
 
 def nearest_data_port(ports: dict[str, Port], name: str) -> tuple[str, int] | None:
@@ -149,3 +150,17 @@ def draw_lengths(
         if ordered:
             lengths = lengths.sort(descending=True).values
     return lengths.reshape(shape)
+
+
+def draw_offsets(full: int, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Where the rows of a flat axis begin and the last one ends, no row empty.
+
+    Args:
+        full: The size of the axis, which the rows fill.
+        count: One more than there are rows; there are no more rows than ``full``.
+        generator: Where the randomness comes from.
+    """
+    import torch
+
+    inner = torch.randperm(full - 1, generator=generator)[: count - 2].sort().values + 1
+    return torch.cat([torch.tensor([0]), inner, torch.tensor([full])])

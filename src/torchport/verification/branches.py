@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from torchport.verification.conditions import may_hang_on_a_size
+from torchport.verification.conditions import is_a_check, may_hang_on_a_size
 from torchport.verification.noted_sizes import BRANCH, Decision, Log
 
 __all__ = ["Branch", "BranchWatch", "Branches"]
@@ -192,7 +192,8 @@ class _Follower:
         if at in function.jumps:
             if at not in function.judged:
                 function.judged.add(at)
-                if not may_hang_on_a_size(_condition(frame.f_code.co_filename, function.jumps[at]), frame):
+                place = function.jumps[at]
+                if is_a_check(frame.f_code, _lines(place)) or not may_hang_on_a_size(_condition(frame.f_code.co_filename, place), frame):
                     del function.jumps[at]
                     return self.step
             self._jump = at

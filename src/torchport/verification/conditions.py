@@ -12,9 +12,14 @@ from typing import Any
 
 import torch
 
-__all__ = ["may_hang_on_a_size"]
+__all__ = ["is_a_check", "may_hang_on_a_size"]
 
-_ASK_KINDS = frozenset({"isinstance", "issubclass", "hasattr", "callable", "type", "is_scripting", "is_tracing", "is_in_onnx_export"})
+_ASK_KINDS = frozenset(
+    {
+        "isinstance", "issubclass", "hasattr", "callable", "type", "is_scripting", "is_tracing", "is_in_onnx_export", "is_compiling",
+        "is_autocast_enabled", "is_initialized", "is_available", "is_grad_enabled",
+    }
+)  # fmt: skip
 """Functions whose answer no size changes."""
 
 _OF_TENSORS = frozenset(
@@ -40,6 +45,17 @@ def may_hang_on_a_size(condition: ast.expr | None, frame: FrameType) -> bool:
         frame: Where it is about to be decided: the names' values tell.
     """
     return condition is None or _may(condition, frame, _DEPTH, {})
+
+
+def is_a_check(code: CodeType, lines: range) -> bool:
+    """Whether what is decided in these lines of a function is whether it raises: the model refuses that way, and answers none otherwise."""
+    above = code.co_firstlineno - 1
+    checks = (
+        node.test
+        for node in ast.walk(_source(code))
+        if isinstance(node, ast.Assert) or (isinstance(node, ast.If) and all(isinstance(one, ast.Raise) for one in node.body))
+    )
+    return any(test.lineno + above <= lines.start and lines.stop - 1 <= (test.end_lineno or test.lineno) + above for test in checks)
 
 
 def _may(node: ast.AST, frame: FrameType, depth: int, followed: dict[str, int]) -> bool:

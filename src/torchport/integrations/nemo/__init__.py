@@ -81,10 +81,16 @@ class Nemo(Integration):
         return stated
 
     def prepare(self, module: Any, *, swaps: bool) -> None:
-        """Empties tables that masks are made of, so that the capture makes them of its own sizes; layers that are swapped need none."""
+        """Empties tables that masks are made of, so that the capture makes them of its own sizes; layers that are swapped need none.
+
+        A FastPitch of ragged batches takes its rows apart without NeMo's loop over them.
+        """
+        from torchport.integrations.nemo._ragged import is_ragged, without_loop
         from torchport.integrations.nemo._tables import empty_tables
 
         empty_tables(module, needed=not swaps)
+        if is_ragged(module):
+            module.forward_for_export = without_loop(module)
 
 
 def _graph_of(module: Any) -> Graph:

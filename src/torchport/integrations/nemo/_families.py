@@ -18,6 +18,7 @@ from torchport.integrations.nemo._graph import (
     ports_of,
     types_of,
 )
+from torchport.integrations.nemo._ragged import is_ragged, ragged_example, ragged_inputs
 from torchport.integrations.nemo._states import CacheLength
 from torchport.integrations.nemo._tables import most_frames
 from torchport.ports import NeuralType
@@ -166,7 +167,14 @@ def _fastpitch(model: Any) -> Graph:
         for name, value in named_example(model, inputs, disabled, max_batch=BATCH, max_dim=23).items()
         if name in inputs and name not in disabled
     }
-    return Graph(by_keyword(model.forward_for_export), ports_of(inputs, example), ports_of(outputs, outputs), example)
+    ports = ports_of(inputs, example)
+    if is_ragged(model):
+        example, ports = ragged_example(model, example, BATCH), ragged_inputs(ports)
+
+    def forward(**given: Any) -> Any:
+        return model.forward_for_export(**given)  # looked up when it runs: for the capture of ragged batches it is another one
+
+    return Graph(forward, ports, ports_of(outputs, outputs), example)
 
 
 def _plain(module: Any) -> Graph:
