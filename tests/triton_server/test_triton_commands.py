@@ -15,7 +15,7 @@ from triton_cases import MODELS, build
 import torchport
 from torchport.serving import free_ports
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"), pytest.mark.xdist_group("commands")]
 
 
 @pytest.fixture(scope="module")

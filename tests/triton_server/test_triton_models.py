@@ -16,7 +16,7 @@ BATCHED = {"max_batch_size": 8, "dynamic_batching": True}
 REQUESTS = 200
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[pytest.param(family, marks=pytest.mark.xdist_group(family)) for family in MODELS])
 def packaged(request, tmp_path_factory):
     """A model, its export, and a repository with it in both formats, the batch counted by the clients or by the server."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
 
 import golden_archives as golden
 
+pytestmark = pytest.mark.xdist_group("speech")  # one worker exports and serves them all
+
 BATCHED = {"max_batch_size": 8, "dynamic_batching": True}
 SPEECH = {
     "nemo-ctc": ("ctc-fastconformer", {}, BATCHED),

@@ -9,6 +9,7 @@ from torchport.packaging._records import Golden, Order, Packaged, Part
 from torchport.packaging._riva_archive import RivaArchive, read_riva
 from torchport.packaging._stated import part_of_file
 from torchport.packaging.bundle import BundleTarget
+from torchport.packaging.onnxruntime import OnnxRuntimeTarget
 from torchport.packaging.riva import RivaTarget
 from torchport.packaging.triton import TritonTarget, finish_packaging
 
@@ -32,10 +33,11 @@ __all__ = [
     "read_riva",
     # those that are there
     "BundleTarget",
+    "OnnxRuntimeTarget",
     "RivaTarget",
     "TritonTarget",
 ]
 
-for _target in (BundleTarget(), TritonTarget(), RivaTarget()):
+for _target in (BundleTarget(), TritonTarget(), OnnxRuntimeTarget(), RivaTarget()):
     targets.add(_target.name, _target)
 del _target
