@@ -6,7 +6,7 @@ A case is made from a configuration in which a few things are exchanged. What th
 
 from dataclasses import dataclass
 
-from onnx_files import files, scripts, with_weights_beside
+from onnx_files import archives, files, scripts, with_weights_beside
 
 
 @dataclass(frozen=True)
@@ -225,6 +225,20 @@ case(
     "model/platform-mismatch",
     config=simple("[4, -1]", head='backend: "onnxruntime" platform: "pytorch_libtorch"'),
 )
+COMPILED = change(simple("[4, -1]", head='platform: "torch_aoti"'))
+case(
+    "compiled by AOTInductor",
+    "model/platform-new",
+    live=False,
+    models={"m": {"config.pbtxt": COMPILED, "1/model.pt2": archives()["compiled"]}},
+)
+case("compiled, with its backend", "model/platform-new", live=False, models={
+    "m": {"config.pbtxt": 'backend: "pytorch"\n' + COMPILED, "1/model.pt2": archives()["compiled"]}})  # fmt: skip
+case("exported instead of compiled", "model/platform-new", "files/model-unreadable", live=False, models={
+    "m": {"config.pbtxt": COMPILED, "1/model.pt2": archives()["exported"]}})  # fmt: skip
+case("exported for TorchScript", "files/model-unreadable", live=False, models={
+    "m": {"config.pbtxt": 'backend: "pytorch"\ndefault_model_filename: "model.pt2"\n' + simple("[4, -1]", head=""),
+          "1/model.pt2": archives()["exported"]}})  # fmt: skip
 case("platform as backend", "model/backend-misspelt", config=change(backend='"onnxruntime_onnx"'))
 case("backend of somebody's", "model/backend-unknown", config=change(backend='"onnxruntim"'), live=False)
 case(

@@ -10,11 +10,13 @@ import re
 
 from torchport.repository._folder import Model, Notes, exists
 
-__all__ = ["ENSEMBLE", "ONNX", "TORCH", "check_backend"]
+__all__ = ["COMPILED", "ENSEMBLE", "ONNX", "TORCH", "check_backend"]
 
 ONNX = "onnxruntime"
 TORCH = "pytorch"
 ENSEMBLE = "ensemble"
+COMPILED = "torch_aoti"
+"""A platform of newer servers: what AOTInductor compiled, which the backend ``pytorch`` runs without TorchScript."""
 
 _USUAL = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -63,6 +65,10 @@ def check_backend(notes: Notes, model: Model) -> None:
     model.filename = config.default_model_filename
     if config.platform == ENSEMBLE or config.HasField("ensemble_scheduling"):
         model.backend = ENSEMBLE
+        return
+    if config.platform == COMPILED and config.backend in ("", TORCH):
+        notes.say("model/platform-new", model, "a platform of newer servers", at=("platform",), found=config.platform)
+        model.backend, model.filename = COMPILED, model.filename or "model.pt2"
         return
     if not config.backend and not config.platform:
         _guess(model)

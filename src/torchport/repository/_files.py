@@ -12,11 +12,12 @@ from pathlib import Path as FilePath
 
 from torchport.check._onnx import read_ports
 from torchport.ports.dtypes import known_dtype
-from torchport.repository._backend import ONNX, TORCH
+from torchport.repository._backend import COMPILED, ONNX, TORCH
 from torchport.repository._folder import Model, Notes, exists, is_folder, readable
 
 __all__ = ["Tensor", "VersionFile", "read_versions"]
 
+_READ = (ONNX, TORCH, COMPILED)
 _MOST_RECORD = 2**24
 _ROOT = re.compile(r"__torch__(?:\.\w+)+")
 _ARGUMENTS = re.compile(r"^  def forward\(self: [\w.]+((?:,\s+\w+: [^()]*?)*)\)\s*->", re.MULTILINE)
@@ -56,7 +57,7 @@ class VersionFile:
 
 def read_versions(notes: Notes, model: Model) -> dict[int, VersionFile]:
     """The files of all versions that can be read. What is missing or broken counts where the version is served."""
-    if model.backend not in (ONNX, TORCH) or not model.filename:
+    if model.backend not in _READ or not model.filename:
         return {}
     found: dict[int, VersionFile] = {}
     for version in model.versions:
@@ -71,7 +72,10 @@ def read_versions(notes: Notes, model: Model) -> dict[int, VersionFile]:
         if not readable(notes, model, path):
             continue
         try:
-            found[version] = _read_onnx(notes, model, path, served) if model.backend == ONNX else _read_torchscript(path)
+            if model.backend == COMPILED:
+                _check_compiled(path)
+            else:
+                found[version] = _read_onnx(notes, model, path, served) if model.backend == ONNX else _read_torchscript(path)
         except (ValueError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, KeyError, EOFError, RuntimeError) as error:
             if served:
                 notes.say("files/model-unreadable", model, "the model's file cannot be read", file=path, found=error)
@@ -97,12 +101,20 @@ def _tensor(dtype: str | None, axes: list[int | str] | None) -> Tensor:
     return Tensor(kind, dtype or "no tensor", dims)
 
 
+def _check_compiled(path: FilePath) -> None:
+    """What AOTInductor compiled has its libraries in a folder of the archive; a program of ``torch.export`` has none."""
+    with zipfile.ZipFile(path) as file:
+        if not any("/data/aotinductor/" in f"/{name}" for name in file.namelist()):
+            raise ValueError("the archive holds nothing that AOTInductor compiled")
+
+
 def _read_torchscript(path: FilePath) -> VersionFile:
     """The names of ``forward``'s arguments: the root's class is the first that its pickle names, and its code is text."""
     with zipfile.ZipFile(path) as file:
         names = {name.partition("/")[2]: name for name in file.namelist()}
         if "data.pkl" not in names:
-            raise ValueError("the archive is no TorchScript file")
+            exported = any(name.endswith(".json") and name.startswith("models/") for name in names)
+            raise ValueError("the archive is no TorchScript file" + (", but a program of torch.export" if exported else ""))
         root = ""
         for code, argument, _ in pickletools.genops(_record(file, names["data.pkl"])):
             if code.name == "GLOBAL" and isinstance(argument, str) and argument.startswith("__torch__"):

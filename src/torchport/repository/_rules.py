@@ -79,6 +79,7 @@ _ALL = (
          "correct the name, or see that the server has that backend"),
     Rule("model/backend-misspelt", _R, "that is not the backend's name", "write the backend's own name"),
     Rule("model/platform-unknown", _R, "there is no such platform, and no backend is named", "write backend instead of platform"),
+    Rule("model/platform-new", _D, "older servers do not know this platform, and refuse it", "another format, or a newer server"),
     Rule("model/platform-mismatch", _R, "platform and backend do not belong together", "leave platform out"),
     Rule("model/name-letters", _D, "the folder's name has letters that tools and addresses stumble over", "letters, digits, _ . -"),
     Rule("model/agent", _D, "the model wants a repository agent, which few servers have", "leave model_repository_agents out"),
