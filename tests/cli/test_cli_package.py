@@ -88,6 +88,33 @@ def test_an_export_is_bundled_with_the_answers_of_its_model(torchport_cli, folde
     assert "packaged m.bundle (bundle)" in text
 
 
+def test_an_export_goes_into_a_model_repository_with_its_proof(torchport_cli, folder):
+    """Which a file alone does not have: so strangers' rows may meet in one batch."""
+    words = ("export", "toys.py:Scale", "-o", "m.onnx", "--package", "repository")
+    settings = ("--package-set", "max_batch_size=8", "--package-set", "dynamic_batching=true")
+    result = torchport_cli(*words, *settings, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert result.document["package"]["directory"] == "repository/m"
+    assert "dynamic_batching" in (folder / "repository" / "m" / "config.pbtxt").read_text()
+    text = torchport_cli(*words, *settings, "--bundle", "m.bundle", "--overwrite").stdout
+    assert "packaged m.bundle (bundle)" in text
+    assert "packaged repository/m (triton)" in text
+    assert (folder / "repository" / "m" / "2").is_dir()
+
+
+def test_a_package_that_cannot_be_is_refused_before_the_export(torchport_cli, folder):
+    for words, said in (
+        (("--package", "no/repository"), "does not exist"),
+        (("--package", "repository", "--package-set", "max_batch=8"), "did you mean 'max_batch_size'?"),
+        (("--package", "repository", "--target", "tritom"), "did you mean 'triton'?"),
+        (("--package-set", "max_batch_size=8"), "none was asked for"),
+    ):
+        result = torchport_cli("export", "toys.py:Scale", "-o", "m.onnx", *words)
+        assert result.exit_code == 2
+        assert said in " ".join(result.stderr.split())
+    assert not (folder / "m.onnx").exists()
+
+
 def test_an_occupied_place_is_refused_before_the_export(torchport_cli, folder):
     (folder / "m.bundle").mkdir()
     (folder / "m.bundle" / "thesis.tex").write_text("years of work")

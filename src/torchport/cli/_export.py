@@ -40,12 +40,13 @@ from torchport.cli._common import (
     ranges_text,
 )
 from torchport.cli._output import size_text, table
-from torchport.cli._package import package_report, read_signer
+from torchport.cli._package import package_report, read_signer, read_texts
 from torchport.cli._source import Source
 from torchport.cli._values import EXAMPLE_SUFFIXES, read_answer, read_dynamic_axes, read_example, read_keywords, read_port_types
 from torchport.errors import OptionError
 
 if TYPE_CHECKING:
+    from torchport.packaging import Packaged
     from torchport.result import Exported, ExportResult
 
 __all__ = ["ExamplesCommand", "check_trace_of", "export"]
@@ -160,6 +161,20 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="Sign the bundle's manifest with this key.", rich_help_panel=_BUNDLE)
     ] = None,
     bundle_signer: Annotated[str, typer.Option(help="The kind of signature.", rich_help_panel=_BUNDLE)] = "hmac-sha256",
+    package: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also package it there for --target, with its proof: into a repository.", rich_help_panel=_BUNDLE),
+    ] = None,
+    target: Annotated[str, typer.Option(help="For --package: the kind of package.", rich_help_panel=_BUNDLE)] = "triton",
+    package_set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--package-set",
+            metavar="KEY=VALUE",
+            help="For --package: what the target takes, max_batch_size=8 for triton; repeat it.",
+            rich_help_panel=_BUNDLE,
+        ),
+    ] = None,
     verbose: Annotated[
         bool,
         typer.Option(
@@ -179,6 +194,11 @@ def export(
     shown = output_of(context)
     if bundle is None and bundle_key is not None:
         raise OptionError("a key signs the bundle, and none was asked for", where="--bundle-key", found=bundle_key, hint="--bundle DIR")
+    settings = read_texts(package_set or (), "--package-set", "max_batch_size=8")
+    if package is None and settings:
+        raise OptionError(
+            "settings are for a package, and none was asked for", where="--package-set", found=next(iter(settings)), hint="--package DIR"
+        )
     with shown.progress(f"Exporting {source}", verbose=verbose) as on_stage:
         on_stage("load")
         examples = {
@@ -193,6 +213,10 @@ def export(
         signer = read_signer(bundle_key, bundle_signer)
         if bundle is not None:
             targets["bundle"].check_place(Order(bundle, overwrite))  # before the dear part, not after it
+        if package is not None:
+            order = Order(package, options=settings)
+            targets[target].check_order(order)
+            targets[target].check_place(order)
         result = run(
             module,
             output,
@@ -220,14 +244,15 @@ def export(
             power=mutants or power,
             **further,
         )
-        packaged = None
-        if bundle is not None:
+        made: dict[str, Packaged] = {}
+        if bundle is not None or package is not None:
             on_stage("package")
-            packaged = result.package(bundle, overwrite=overwrite, signer=signer)
-    document = None
-    if shown.as_json:
-        document = {**result.to_dict(), **({} if packaged is None else {"bundle": packaged.to_dict()})}
-    shown.result(document, *_report(result, verbose=verbose), *([] if packaged is None else package_report(packaged)))
+        if bundle is not None:
+            made["bundle"] = result.package(bundle, overwrite=overwrite, signer=signer)
+        if package is not None:  # it is added to what is there: --overwrite means the artifact
+            made["package"] = result.package(package, target=target, options=settings)
+    document = {**result.to_dict(), **{name: one.to_dict() for name, one in made.items()}} if shown.as_json else None
+    shown.result(document, *_report(result, verbose=verbose), *(line for one in made.values() for line in package_report(one)))
 
 
 def _report(result: ExportResult, *, verbose: bool) -> list[RenderableType]:

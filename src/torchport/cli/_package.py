@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torchport.check import Signer
     from torchport.packaging import Packaged
 
-__all__ = ["package", "package_report", "read_signer"]
+__all__ = ["package", "package_report", "read_signer", "read_texts"]
 
 
 def package(
@@ -37,7 +37,7 @@ def package(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older package of the same kind.")] = False,
 ) -> None:
     """Package artifacts with a manifest and golden answers, so that they prove themselves again elsewhere."""
-    texts, settings = _texts(metadata or (), "--metadata", "license=Apache-2.0"), _texts(options or (), "--set", "max_batch_size=8")
+    texts, settings = read_texts(metadata or (), "--metadata", "license=Apache-2.0"), read_texts(options or (), "--set", "max_batch_size=8")
     shown = output_of(context)
     with shown.progress(f"Packaging {', '.join(path.name for path in artifacts)}") as on_stage:
         on_stage("package")
@@ -58,7 +58,12 @@ def read_signer(key: Path | None, name: str) -> Signer | None:
     return signers[name](key)
 
 
-def _texts(pairs: Sequence[str], option: str, example: str) -> dict[str, str]:
+def read_texts(pairs: Sequence[str], option: str, example: str) -> dict[str, str]:
+    """``KEY=TEXT`` words as a dict.
+
+    Raises:
+        OptionError: One is something else, or a key stands twice.
+    """
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")

@@ -170,7 +170,7 @@ def _check_rows(part: Part, most: int) -> None:
             "nothing says whether rows of a batch change each other",
             where=", ".join(unknown),
             expected="a proof that tried it",
-            hint="package the result of the export: torchport export … then result.package(…, target='triton')",
+            hint="package the result of the export: torchport export … --package DIR, or result.package(…, target='triton')",
         )
     dependent = {name: said for name, said in rows.items() if said != INDEPENDENT}
     if dependent:
