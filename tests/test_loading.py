@@ -218,6 +218,33 @@ def test_a_foreign_file_is_held_against_the_ports_that_the_caller_declares(tmp_p
         verify(foreign(tmp_path / "g.onnx", dims=(3, 4)), linear(), input_example=example, **types)
 
 
+@pytest.mark.parametrize("called", ["rows", "batch_size", "dim0", None, 3])
+def test_the_axes_of_a_foreign_file_are_known_by_their_places(tmp_path, called):
+    types = {"input_types": {"data": "rows 4"}, "output_types": {"answer": "rows 2"}}
+    path, example = foreign(tmp_path / "f.onnx", dims=(called, 4)), (torch.randn(3, 4),)
+    if called == 3:
+        with pytest.raises(ProofError, match="`rows` was baked in at 3"):
+            verify(path, linear(), input_example=example, **types)
+    else:
+        assert len({case.sizes["rows"] for case in verify(path, linear(), input_example=example, **types).cases}) > 3
+
+
+def test_a_foreign_file_may_leave_open_what_is_declared_fixed(tmp_path):
+    types = {"input_types": {"data": "rows 4"}, "output_types": {"answer": "rows 2"}}
+    assert verify(foreign(tmp_path / "f.onnx", dims=("n", "width")), linear(), input_example=(torch.randn(3, 4),), **types).ok
+
+
+def test_hints_of_verify_are_of_use_to_it(tmp_path):
+    types = {"input_types": {"data": "rows 4"}, "output_types": {"answer": "rows 2"}}
+    with pytest.raises(ProofError) as caught:
+        verify(foreign(tmp_path / "f.onnx", dims=(5, 4)), linear(), input_example=(torch.randn(3, 4),), **types)
+    assert caught.value.hint == "look at this first: `rows` is fixed in the file at 5"
+    with pytest.raises(ProofError) as caught:
+        verify(foreign(tmp_path / "g.onnx", bias=0.5), linear(), input_example=(torch.randn(3, 4),), **types)
+    assert "strategy" not in caught.value.hint
+    assert "is this the model that the file was made from" in caught.value.hint
+
+
 class Masked(nn.Module):
     def __init__(self):
         super().__init__()

@@ -37,12 +37,15 @@ from torchport.verification import PortInFile, Proof, Session, open_artifact, pr
 from torchport.verification.arrays import to_array
 from torchport.verification.axes import onnx_ports
 from torchport.verification.power import Witnesses, prove_with_power
+from torchport.verification.record import ANOTHER_STRATEGY
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = ["LoadedArtifact", "as_port", "load", "stored_signature", "verify"]
 
+_AXES_HINT = "declare the ports as the file has them (input_types=…, output_types=…, dynamic_axes=…), or make the file again"
+_MODEL_HINT = "is this the model that the file was made from, with its weights and in its mode? else make the file again"
 _WEIGHTS_HINT = "an artifact exported with export_params=False takes its weights by name"
 
 
@@ -250,6 +253,8 @@ def verify(
     except ProofError as error:
         if proof.cases and all(any(one.kind == "value" for one in case.findings) for case in proof.cases):
             error.hint = f"every case differs: is this the model that the file was made from, with its weights? else {error.hint}"
+        elif error.hint == ANOTHER_STRATEGY:
+            error.hint = _AXES_HINT if all(one.kind in ("axis", "dtype") for one in proof.findings) else _MODEL_HINT
         raise
     return proof
 

@@ -68,7 +68,7 @@ class Bench:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export((module or self.module).eval(), tuple(self.example.values()), path, dynamo=False, **settings)
-        return Artifact("onnx", (path,), signature, "trace")
+        return Artifact("onnx", (path,), signature, "trace", metadata={"torchport.signature": "the bench stands for torchport"})
 
     def script(self, module: torch.nn.Module | None = None, *, reference: Reference | None = None, suffix: str = ".ts") -> Artifact:
         path = self.directory / f"m{suffix}"

@@ -201,6 +201,13 @@ def test_an_axis_under_another_name_is_found(bench):
     assert {finding.got for finding in proof.findings} == {"s18 in the file"}
 
 
+def test_others_may_call_an_axis_as_they_like(bench):
+    model = bench(Of(lambda x: x.sum(1)), X, Y, SIZES)
+    reference = model.reference()
+    artifact = model.onnx(reference=reference, dynamic_axes={"x": {0: "batch", 2: "s18"}, "y": {0: "batch", 1: "s18"}})
+    assert prove(dataclasses.replace(artifact, metadata={}), reference, model.export_options).ok
+
+
 def test_a_wrong_static_size_in_the_file_is_found(bench):
     model = bench(Of(lambda x: x.sum(1)), X, Y, SIZES)
     reference = model.reference()

@@ -47,7 +47,7 @@ def check_ports(
     unused: Sequence[str] = (),
     extra: Mapping[str, object] | None = None,
     traced: Mapping[str, int] | None = None,
-    foreign: Signature | None = None,
+    foreign: object = None,
 ) -> list[Finding]:
     """Compares the file's ports with the declared ones.
 
@@ -58,8 +58,8 @@ def check_ports(
         unused: Declared inputs that the graph does not use and the format may drop.
         extra: Inputs that are weights.
         traced: The traced sizes, to say where a baked number comes from.
-        foreign: The ports as its caller declared them, of a file that others wrote: it may call an axis as they do, and one that nobody
-            declared as it likes, as long as it calls no other axis so.
+        foreign: Anything but ``None``: others wrote the file. It may call an axis as it likes, as long as it calls no other axis so, and
+            leave open what is declared fixed.
 
     Returns:
         What disagrees; axes that the file says nothing of are no finding for formats without shapes.
@@ -74,8 +74,7 @@ def check_ports(
             findings.append(Finding("names", "", {}, said, ", ".join(names) or "none", cause=_renamed(direction, wanted, names)))
         for port in found:
             if port.name in declared:
-                others = None if foreign is None else _names(getattr(foreign, f"{direction}s").get(port.name), port.dims)
-                findings.extend(_check_port(port, declared[port.name], traced or {}, others, called))
+                findings.extend(_check_port(port, declared[port.name], traced or {}, called if foreign is not None else None))
     return findings
 
 
@@ -97,17 +96,8 @@ def answers_to(inputs: Sequence[PortInFile], outputs: Sequence[PortInFile], sign
     return given >= set(signature.inputs) - set(unused) and answered >= set(signature.outputs)
 
 
-def _names(declared: Port | None, dims: Sequence[int | str | None] | None) -> tuple[str | None, ...]:
-    """What a caller calls the axes; those that he does not say to vary have the name that the file gives them."""
-    own = tuple(dim if isinstance(dim, str) else None for dim in dims or ())
-    if declared is None or declared.axes is None or len(declared.axes) != len(own):
-        return own
-    return tuple(axis.name if axis.dynamic else name for axis, name in zip(declared.axes, own, strict=True))
-
-
-def _check_port(
-    found: PortInFile, declared: Port, traced: Mapping[str, int], others: tuple[str | None, ...] | None, called: dict[str, str]
-) -> list[Finding]:
+def _check_port(found: PortInFile, declared: Port, traced: Mapping[str, int], called: dict[str, str] | None) -> list[Finding]:
+    """Compares one port; ``called`` keeps what a foreign file calls which axis."""
     findings = []
     if found.dtype is not None and declared.dtype is not None and found.dtype != declared.dtype:
         findings.append(Finding("dtype", found.name, {}, f"{declared.dtype} as declared", f"{found.dtype} in the file"))
@@ -117,12 +107,12 @@ def _check_port(
         return [*findings, Finding("axis", found.name, {}, f"{len(declared.axes)} axes", f"{len(found.dims)} axes in the file")]
     for index, (dim, axis) in enumerate(zip(found.dims, declared.axes, strict=True)):
         got = f"{'no size' if dim is None else dim} in the file"
-        if others is not None and axis.dynamic and isinstance(dim, str) and dim in (axis.name, others[index]):
-            if called.setdefault(dim, axis.name) == axis.name:
-                continue
-            findings.append(Finding("axis", found.name, {}, f"axis {index} `{axis.name}`", f"{got}, as is `{called[dim]}`"))
+        if called is not None and not isinstance(dim, int):
+            if axis.dynamic and dim is not None and called.setdefault(dim, axis.name) != axis.name:
+                findings.append(Finding("axis", found.name, {}, f"axis {index} `{axis.name}`", f"{got}, as is `{called[dim]}`"))
         elif axis.dynamic and dim != axis.name:
-            baked = f"`{axis.name}` was baked in at {dim}" if isinstance(dim, int) and traced.get(axis.name) == dim else ""
+            how = "was baked in" if traced.get(axis.name) == dim else "is fixed in the file"
+            baked = f"`{axis.name}` {how} at {dim}" if isinstance(dim, int) else ""
             findings.append(Finding("axis", found.name, {}, f"axis {index} `{axis.name}`", got, cause=baked))
         elif not axis.dynamic and axis.size is not None and dim != axis.size:
             findings.append(Finding("axis", found.name, {}, f"axis {index} of size {axis.size}", got))

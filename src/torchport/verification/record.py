@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Proof"]
 
+ANOTHER_STRATEGY = "another strategy may capture it right"
+"""What to try where nothing is known of the cause."""
+
 _SHOWN = 12
 """So many findings are in the table; the record has them all."""
 
@@ -126,7 +129,7 @@ class Proof:
             self.summary(),
             where=first.port or self.artifact,
             found="\n" + "\n".join(f"    {line}" for line in self._rows().splitlines()),
-            hint=(f"look at this first: {cause}" if self.cases else cause) if cause else "another strategy may capture it right",
+            hint=(f"look at this first: {cause}" if self.cases else cause) if cause else ANOTHER_STRATEGY,
         )
         error.proof = self
         raise error
