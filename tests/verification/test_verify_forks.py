@@ -167,9 +167,9 @@ class Grown(nn.Module):
 
 
 def test_a_share_of_a_size_is_tried_where_single_precision_rounds_it_otherwise(tmp_path):
-    with pytest.raises(ProofError) as caught:  # ceil(50 * 1.1) is 56 in Python, 55 in the file
-        torchport.export(Grown(), tmp_path / "m.onnx", input_example=torch.randn(3, 9, 4), input_types=X, strategy="torch_export")
-    assert {finding.sizes["time"] for finding in caught.value.proof.findings} <= {50, 90}
+    """ceil(50 * 1.1) is 56 in Python, and 55 in single precision."""
+    result = torchport.export(Grown(), tmp_path / "m.onnx", input_example=torch.randn(3, 9, 4), input_types=X, strategy="torch_export")
+    assert {case.sizes["time"] for case in result.proof.cases} >= {50, 90}
 
 
 def test_a_branch_that_turned_is_the_cause(tmp_path):

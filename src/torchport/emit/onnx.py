@@ -22,6 +22,7 @@ from torchport.emit._onnx_fold import fold_constants
 from torchport.emit._onnx_limits import keep_limits
 from torchport.emit._onnx_nearest import gather_nearest
 from torchport.emit._onnx_opset import convert, ir_version_for
+from torchport.emit._onnx_rounding import round_in_double
 from torchport.emit._origins import keep_origins, origins_of_graph, take_origins
 
 __all__ = ["Onnx"]
@@ -50,6 +51,7 @@ class Onnx(Format):
         origins = take_origins(model) if options.debug_map is not None else {}
         tidy(model)
         model = convert(model, opset)
+        round_in_double(model)
         gather_nearest(model)
         keep_origins(model, origins)
         weights = {name for name, value in model.graph.initializers.items() if WEIGHT in value.meta}

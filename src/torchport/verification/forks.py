@@ -9,11 +9,24 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
-from torchport.verification.noted_sizes import BRANCH, CUT, LOST, Decision, Log
+from torchport.verification.noted_sizes import BRANCH, CUT, LOST, SHARE, Decision, Log
 
-__all__ = ["Fork", "Sizes", "forks", "is_out_of_reach", "lines_both_ways", "lines_losing", "lines_turned", "next_sizes", "shares_of"]
+__all__ = [
+    "Fork",
+    "Sizes",
+    "forks",
+    "is_out_of_reach",
+    "lines_both_ways",
+    "lines_losing",
+    "lines_scaling",
+    "lines_turned",
+    "next_sizes",
+    "scales_of",
+    "shares_of",
+]
 
 Sizes = tuple[tuple[str, int], ...]
 """Symbol and size, for use as a key."""
@@ -79,7 +92,11 @@ def forks(seen: Mapping[Sizes, Log]) -> list[Fork]:
         points = {sizes: min((one.gap for one in found), key=abs) for sizes, found in runs.items()}
         factors = frozenset().union(*(one.factors for one in every))
         divisors = frozenset().union(*(one.divisors for one in every))
-        if site[2][:1] not in ((LOST,), (BRANCH,)) and len(outcomes) == 1 and (len(set(points.values())) > 1 or factors or divisors):
+        if (
+            site[2][:1] not in ((LOST,), (BRANCH,), (SHARE,))
+            and len(outcomes) == 1
+            and (len(set(points.values())) > 1 or factors or divisors)
+        ):
             kept.append(Fork(site[0], site[1], outcomes.pop(), points, factors, divisors, site))
     return kept
 
@@ -107,6 +124,22 @@ def shares_of(seen: Mapping[Sizes, Log], symbol: str) -> list[float]:
                 shares[site].append({float(f"{one.gap / size:.12g}") for one in made if math.isfinite(one.gap)})  # as somebody wrote it
     common = (share for found in shares.values() if len(found) > 2 for share in sorted(set.intersection(*found)))
     return [share for share in dict.fromkeys(common) if share > 0 and not share.is_integer()]
+
+
+def scales_of(seen: Mapping[Sizes, Log], symbol: str) -> list[tuple[float, Fraction]]:
+    """The scales that torch resizes an axis by, and that axis's size as a share of the symbol's, where it is one at every size."""
+    met: dict[tuple[Any, ...], set[Fraction]] = defaultdict(set)
+    for sizes, decisions in seen.items():
+        size = dict(sizes).get(symbol, 0)
+        for site, made in decisions.items():
+            if site[2] == (SHARE,) and size > 1:
+                met[site].update(Fraction(round(one.gap / site[3]), size) for one in made)
+    return list(dict.fromkeys((site[3], share) for site, shares in met.items() if len(shares) == 1 for share in shares))
+
+
+def lines_scaling(seen: Mapping[Sizes, Log]) -> frozenset[tuple[str, int]]:
+    """File and line where torch resizes an axis by a scale that is no whole number."""
+    return frozenset(site[:2] for decisions in seen.values() for site in decisions if site[2] == (SHARE,))
 
 
 def lines_both_ways(seen: Mapping[Sizes, Log]) -> frozenset[tuple[str, int]]:

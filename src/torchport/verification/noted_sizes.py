@@ -6,16 +6,17 @@ import math
 import operator
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["BRANCH", "CUT", "LOST", "Decision", "ForkWatch", "Log", "cut_here"]
+__all__ = ["BRANCH", "CUT", "LOST", "SHARE", "Decision", "ForkWatch", "Log", "cut_here", "is_delicate", "rounds_otherwise"]
 
 _DEPTH = 24
 """So many calls above a decision tell two uses of one line apart."""
@@ -49,6 +50,9 @@ BRANCH = ("a branch", 0)
 
 CUT = ("a cut", 0)
 """Stands before the calls of a decision that is a cut of an axis."""
+
+SHARE = ("a share", 0)
+"""Stands in place of the calls where torch makes a size of another one by a factor that is no whole number: it rounds there."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,12 @@ class ForkWatch(TorchFunctionMode):
             for size, limit in _cut_axes(args[0], args[1]):
                 site, decision = cut_here(size, limit, sys._getframe(1))
                 self.decisions[site].append(decision)
+        if name == "interpolate":
+            for size, scale in _scaled_axes(*args, **(kwargs or {})):
+                place = _own_line(sys._getframe(1))
+                self.decisions[(place.f_code.co_filename, place.f_lineno, (SHARE,), scale)].append(
+                    Decision(size * scale, is_delicate(size, scale))
+                )
         if name in _LOSING:
             self.lose(len(args[0].shape) and int.__int__(args[0].shape[0]), sys._getframe(1))
         answer = func(*args, **(kwargs or {}))
@@ -238,16 +248,41 @@ def cut_here(size: int, limit: int, frame: FrameType) -> tuple[tuple[Any, ...], 
         limit: Where it is cut.
         frame: Where to begin to look for the model's own line.
     """
-    asking: FrameType = frame
-    while asking.f_back is not None and _is_in_between(asking.f_code.co_filename):
-        asking = asking.f_back
-    file, line, calls = _site(asking)
+    file, line, calls = _site(_own_line(frame))
     return (file, line, (CUT, *calls), limit), Decision(size - limit, size > limit)
+
+
+def _own_line(frame: FrameType) -> FrameType:
+    """The model's own line that led here."""
+    while frame.f_back is not None and _is_in_between(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
 
 
 def _is_in_between(file: str) -> bool:
     """Whether a file stands between an operation and the model's own line: torch, and this package but for its models."""
     return file.startswith(_TORCH) or (file.startswith(_PACKAGE) and not file.startswith(_MODELS))
+
+
+def rounds_otherwise(size: int, share: float) -> bool:
+    """Whether a share of a size is rounded to another whole number in single precision, as files have it, than in double."""
+    single = float(np.float32(size) * np.float32(share))
+    return (math.floor(single), math.ceil(single)) != (math.floor(size * share), math.ceil(size * share))
+
+
+def is_delicate(size: int, scale: float) -> bool:
+    """Whether an axis of this size is resized as no other: in single precision it gets another length, or it keeps its own."""
+    return rounds_otherwise(size, scale) or (size > 1 and int(size * scale) == size)
+
+
+def _scaled_axes(tensor: torch.Tensor, size: Any = None, scale_factor: Any = None, *_: Any, **__: Any) -> Iterator[tuple[int, float]]:
+    """The size of each axis that ``interpolate`` scales by what is no whole number, and the scale."""
+    if scale_factor is None or size is not None:
+        return
+    scales = scale_factor if isinstance(scale_factor, (tuple, list)) else [scale_factor] * (tensor.dim() - 2)
+    for axis, scale in enumerate(scales, 2):
+        if axis < tensor.dim() and isinstance(scale, float) and math.isfinite(scale) and not scale.is_integer():
+            yield int.__int__(tensor.shape[axis]), float.__float__(scale)
 
 
 def _cut_axes(tensor: torch.Tensor, index: Any) -> list[tuple[int, int]]:

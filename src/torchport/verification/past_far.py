@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from torchport.verification._records import Refusal
 from torchport.verification.asking import Asker, Settled, affordable, narrowed, smallest_batch
-from torchport.verification.forks import shares_of
+from torchport.verification.forks import scales_of, shares_of
+from torchport.verification.noted_sizes import rounds_otherwise
 
 __all__ = ["settle_far"]
 
@@ -72,20 +70,20 @@ def _named(asker: Asker, settled: Settled) -> Iterator[tuple[str, int]]:
 
 
 def _rounded(asker: Asker, settled: Settled) -> Iterator[tuple[str, int]]:
-    """Sizes at which a share of a size that the model rounds (``math.ceil(size * 1.1)``) is another in single precision.
+    """Sizes at which a share of a size that the model rounds (``math.ceil(size * 1.1)``, a scale of 1.3) turns in single precision.
 
-    Python computes it in double precision, the files in single.
+    Python and torch compute it in double precision, the files in single. An axis that keeps its length is one of them,
+    too: torch copies it.
     """
     for name in settled.traced:
+        allowed = [size for size in range(2, _ROUNDED) if settled.signature.symbols[name].allows(size)]
         for share in shares_of(asker.decided, name):
-            sizes = range(2, _ROUNDED)
-            apart = (size for size in sizes if settled.signature.symbols[name].allows(size) and _rounds_otherwise(size, share))
-            yield from ((name, size) for size in islice(apart, 2))
-
-
-def _rounds_otherwise(size: int, share: float) -> bool:
-    single = float(np.float32(size) * np.float32(share))
-    return (math.floor(single), math.ceil(single)) != (math.floor(size * share), math.ceil(size * share))
+            yield from ((name, size) for size in islice((one for one in allowed if rounds_otherwise(one, share)), 2))
+        for scale, part in scales_of(asker.decided, name):
+            whole = [size for size in allowed if (size * part).denominator == 1]
+            yield from ((name, size) for size in islice((one for one in whole if rounds_otherwise(int(one * part), scale)), 2))
+            kept = (one for one in whole if one * part > 1 and int(int(one * part) * scale) == one * part)
+            yield from ((name, size) for size in islice(kept, 1))
 
 
 def _ask(asker: Asker, settled: Settled, name: str, size: int, budget: float) -> bool:

@@ -95,6 +95,13 @@ def prove(
     )
 
 
+_DECIDES = "decides by a size, otherwise at {}: the file holds one way only"
+_SCALES = (
+    "makes the length of an axis by a scale that the file has in single precision, and torch in double: with "
+    "interpolate(…, recompute_scale_factor=True), or size=…, they are the same"
+)
+
+
 class Prover:
     """The state of one proof."""
 
@@ -143,7 +150,8 @@ class Prover:
     def _name_decisions(self) -> None:
         """Where the cases that differ are those at which a decision on a size goes another way, that decision is the cause."""
         wrong = [case.turned for case, result in zip(self.tried, self.results, strict=True) if result.findings]
-        right = [case.turned for case, result in zip(self.tried, self.results, strict=True) if not result.findings]
+        ran = zip(self.tried, self.results, strict=True)
+        right = [case.turned for case, result in ran if not result.findings and case.label not in EXTREMES]  # zeros are right by chance
         places = sorted(frozenset.intersection(*wrong) - frozenset().union(*right)) if wrong else []
         if not places:
             return
@@ -152,7 +160,7 @@ class Prover:
         where = f"{Path(file).name}:{line}" + (f" (`{shortened(source, 80)}`)" if source else "")
         for index, result in enumerate(self.results):
             if result.findings:
-                cause = f"{where} decides by a size, otherwise at {sizes_text(result.sizes)}: the file holds one way only"
+                cause = f"{where} {_SCALES if places[0] in self.reference.lines_scaling else _DECIDES.format(sizes_text(result.sizes))}"
                 self.results[index] = replace(result, findings=tuple(replace(one, cause=cause) for one in result.findings))
 
     def explain(self, session: Session) -> None:

@@ -22,7 +22,7 @@ from torchport.verification._records import Array, Case, Refusal, sizes_text
 from torchport.verification.arrays import to_arrays, to_tensor
 from torchport.verification.asking import Asker, Settled
 from torchport.verification.comparison import compare
-from torchport.verification.forks import lines_both_ways, lines_turned
+from torchport.verification.forks import lines_both_ways, lines_scaling, lines_turned
 from torchport.verification.noise import Call, Noise, measure_noise, noise_of_extremes
 from torchport.verification.outputs import settle_outputs
 from torchport.verification.past_values import settle_values
@@ -56,6 +56,7 @@ class Reference:
         must_check: The caller asked for the example to be checked (``check_trace``, ``output_example``), whatever ``verify`` says.
         notes: What the user should know.
         lines_both_ways: File and line of decisions on sizes that the cases take both ways.
+        lines_scaling: File and line where torch resizes an axis by a scale that is no whole number.
         cpu_seconds: CPU time it took.
         declared: The ports as they were declared, before axes were merged and named by what they do.
         call: The model; it answers as the reference only while nothing has prepared it, so `answers_as_before` comes first.
@@ -79,6 +80,7 @@ class Reference:
     must_check: bool = False
     notes: tuple[str, ...] = ()
     lines_both_ways: frozenset[tuple[str, int]] = frozenset()
+    lines_scaling: frozenset[tuple[str, int]] = frozenset()
     cpu_seconds: float = 0.0
     declared: Signature | None = field(default=None, repr=False)
     call: Call | None = field(default=None, repr=False, compare=False)
@@ -215,6 +217,7 @@ def take_reference(
         must_check=bool(options.check_trace) or stated is not None,
         notes=(*settled.notes, *notes, *_noise_notes(noise), *_power_notes(cases)),
         lines_both_ways=lines_both_ways(asker.decided),
+        lines_scaling=lines_scaling(asker.decided),
         cpu_seconds=time.process_time() - start,
         declared=signature,
         call=call,
