@@ -83,13 +83,14 @@ def judge(fault: Fault, path: Path, which: Literal["faulty", "twin"], seed: int,
     except Exception as error:
         return f"the runtime refuses the file: {_short(error)}"
     for label, inputs in fault.hidden_inputs(seed):
-        if _outside(fault, inputs, ranges or {}):
-            continue
+        outside = _outside(fault, inputs, ranges or {})
         try:
             expected = eager(fault.model(which, seed), inputs)
         except Exception:
             if _answers(run, inputs):
                 return f"answers at {label}, where the model refuses"
+            continue
+        if outside:
             continue
         try:
             got = run(inputs)

@@ -403,6 +403,36 @@ def test_a_file_that_answers_where_the_model_refuses_is_refused(bench):
     assert "max=" in proof.findings[0].cause
 
 
+@pytest.mark.parametrize(
+    ("refused", "cause"),
+    [
+        (lambda size: size % 4, "declare time{multiple_of=4}: where"),
+        (lambda size: size > 50 or size < 5, "declare time{min=5,max=50}: where"),
+    ],
+)
+def test_what_a_file_does_not_keep_is_told_as_a_declaration(bench, refused, cause):
+    def limited(x):
+        if not torch.jit.is_tracing() and refused(x.shape[2]):
+            raise ValueError("no such size")
+        return x.sum(1)
+
+    proof = bench(Of(limited), X, Y, {**SIZES, "time": 40}).proof()
+    assert proof.findings[0].kind == "range"
+    assert proof.findings[0].cause.startswith(cause)
+
+
+def test_a_relation_that_a_file_does_not_keep_is_told(bench):
+    def related(x, z):
+        if not torch.jit.is_tracing() and x.shape[2] > z.shape[2]:
+            raise ValueError("more than that")
+        return x.sum(2) + z.sum(2)
+
+    ports = {"x": ("batch 4 asked", "float32"), "z": ("batch 4 given", "float32")}
+    proof = bench(Of(related), ports, {"y": ("batch 4", "float32")}, {"batch": 3, "asked": 7, "given": 9}).proof()
+    assert {finding.kind for finding in proof.findings} == {"range"}
+    assert "asked must be at most given" in proof.findings[0].cause
+
+
 def test_a_file_that_refuses_where_the_model_refuses_is_silent(bench):
     proof = bench(nn.Conv1d(4, 6, 9), X, {"y": ("batch 6 frames", "float32")}, SIZES).proof()
     assert proof.ok, proof.table()

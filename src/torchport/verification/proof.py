@@ -283,13 +283,17 @@ class Prover:
         hidden = hidden_rows(case, name, answer[name]) if difference.kind == "pattern" else ""
         return hidden or self._swapped(case, name, answer)
 
-    def _bounds(self) -> str:
-        """The ranges that were found, as a declaration: ``time{min=4}``."""
+    def _unkept(self) -> str:
+        """What the file does not keep of what was found, and what to do: sizes can be declared (``time{min=4}``), relations cannot."""
+        limits = self.reference.limits
+        if not limits.sizes:
+            said = "; ".join(limits.sentences) or "a limit of the model"
+            return f"{said}: the model checks it and the file does not, as files that torchport exports do"
         found = []
-        for symbol, (least, most) in self.reference.ranges.items():
-            ends = [f"min={least}"] if least > 1 else []
-            found.append(f"{symbol}{{{','.join([*ends, *([f'max={most}'] if most is not None else [])])}}}")
-        return ", ".join(found) or "the axis with min= or max="
+        for one in limits.sizes:
+            ends = {"min": one.least, "max": one.most, "multiple_of": one.multiple_of if one.multiple_of > 1 else None}
+            found.append(f"{one.symbol}{{{','.join(f'{name}={size}' for name, size in ends.items() if size is not None)}}}")
+        return f"declare {', '.join(found)}: where an axis ends, nothing is promised outside"
 
     def _check_refusals(self, session: Session) -> None:
         """Outside the sizes that the model answers, the artifact must fail too."""
@@ -313,7 +317,7 @@ class Prover:
                     refusal.sizes,
                     "an error, as from the model",
                     shapes,
-                    cause=f"declare {self._bounds()}: where an axis ends, nothing is promised outside",
+                    cause=self._unkept(),
                 )
             )
 
