@@ -144,6 +144,9 @@ def test_a_file_of_torch_is_proved_to_refuse_it_too(tmp_path, suffix):
     model, types, said, *_ = MODELS["related"]
     result = torchport.export(model(), tmp_path / f"m{suffix}", input_types=types)
     assert f"the file checks its sizes and fails elsewhere: {said}" in result.notes
+    with torchport.load(tmp_path / f"m{suffix}") as loaded, pytest.raises(RuntimeFailure, match="the file refuses these sizes") as refused:
+        loaded(zeros({"x": (1, 4, 4), "context": (1, 3, 4)}))
+    assert refused.value.expected == said
 
 
 @pytest.mark.parametrize("opset", [13, 17, 25])

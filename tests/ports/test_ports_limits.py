@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchport.ports import Signature
-from torchport.ports.limits import AtMost, Limits, SizeLimit, as_name, limits_found, limits_named_in, places_of
+from torchport.ports.limits import AtMost, Limits, SizeLimit, as_name, limit_said_in, limits_found, limits_named_in, places_of
 
 LIMITS = [
     (SizeLimit("time", 9), "time must be 9 or more"),
@@ -35,6 +35,17 @@ def test_limits_of_one_node_are_told_apart(limits):
 def test_the_error_of_another_node_names_no_limit():
     assert limits_named_in("Name:'/encoder/MatMul' Status Message: …", SYMBOLS) == ()
     assert limits_named_in("no node", []) == ()
+
+
+@pytest.mark.parametrize(("limit", "sentence"), LIMITS)
+def test_a_limit_is_read_back_from_the_error_of_a_program_of_torch(limit, sentence):
+    assert limit_said_in(f"torch.jit.Error: …\nbuiltins.ValueError: {limit.sentence}, not 3 and 4\n") == (sentence, "3 and 4")
+    assert limit_said_in(f"RuntimeError: {limit.sentence}") == (sentence, None)
+
+
+def test_the_words_of_a_model_are_no_limit():
+    assert limit_said_in("ValueError: time must be positive, not 3") is None
+    assert limit_said_in("RuntimeError: time must be 9 to 5000 frames") is None
 
 
 def test_only_what_was_not_declared_was_found():

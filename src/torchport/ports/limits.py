@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torchport.ports.signature import Signature
 
-__all__ = ["AtMost", "Limit", "Limits", "SizeLimit", "as_name", "limits_found", "limits_named_in", "places_of"]
+__all__ = ["AtMost", "Limit", "Limits", "SizeLimit", "as_name", "limit_said_in", "limits_found", "limits_named_in", "places_of"]
 
 
 @dataclass(frozen=True)
@@ -158,3 +158,20 @@ def limits_named_in(error: str, symbols: Collection[str]) -> tuple[str, ...]:
 def _in_words(rest: str) -> str:
     other = rest.removeprefix("at_most_")
     return rest.replace("_", " ") if other == rest else f"at most {other}"
+
+
+_SAID = re.compile(
+    r"(?:Value|Runtime)Error: (\w+ must be (?:\d+ to \d+|\d+ or (?:more|less)|a multiple of \d+|at most \w+)(?: and a multiple of \d+)?)"
+    r"(?:, not ([\w ]+))?\s*\Z"
+)
+
+
+def limit_said_in(error: str) -> tuple[str, str | None] | None:
+    """The limit that a program of torch says at the end of its error, and the sizes where it says them; ``None`` for any other error.
+
+    Example:
+        >>> limit_said_in("Traceback … builtins.ValueError: time must be 9 to 5000, not 3")
+        ('time must be 9 to 5000', '3')
+    """
+    found = _SAID.search(error)
+    return None if found is None else (found[1], found[2])

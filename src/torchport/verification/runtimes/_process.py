@@ -21,6 +21,7 @@ import ml_dtypes
 import numpy as np
 
 from torchport.errors import NoAnswerError, RuntimeFailure
+from torchport.ports.limits import limit_said_in
 from torchport.verification import child
 from torchport.verification._records import Array
 from torchport.verification.runtimes._base import shortened
@@ -149,6 +150,8 @@ class ChildProcess:
             raise RuntimeFailure(f"the artifact's process died while {doing}", where=self._path.name, found=found) from error
         header, arrays = answer
         if "error" in header:
+            if said := limit_said_in(str(header["error"])):
+                raise RuntimeFailure("the file refuses these sizes", where=self._path.name, found=said[1], expected=said[0])
             raise RuntimeFailure(f"the artifact failed while {doing}", where=self._path.name, found=shortened(str(header["error"]), 800))
         return header, arrays
 
