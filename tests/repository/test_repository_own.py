@@ -10,15 +10,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"
 
 
 class Tagger(torch.nn.Module):
-    input_types = {"mel": ("batch 8 time", "float32"), "lengths": ("batch", "int64")}
+    input_types = {"mel": ("batch 8 time", "float32"), "number": ("batch", "int64")}
     output_types = {"scores": ("batch 4", "float32"), "counted": ("batch", "int64")}
 
     def __init__(self):
         super().__init__()
         self.head = torch.nn.Linear(8, 4)
 
-    def forward(self, mel, lengths):
-        return self.head(mel.mean(2)), lengths + 1
+    def forward(self, mel, number):
+        return self.head(mel.mean(2)), number + 1
 
 
 @pytest.fixture(scope="module", params=["onnx", "ts"])
