@@ -155,6 +155,21 @@ def test_numbers_that_equal_a_traced_size_by_coincidence_are_not_blamed(tmp_path
     assert cause == f"`batch` was baked in at 3: node Reshape '/Reshape', the model itself, test_verify_cause.py line {line_of(Narrow)}"
 
 
+class Ramped(nn.Module):
+    """Wrong where the time is 1: the exporter divides by one step less, and any other number in that place helps there."""
+
+    def forward(self, x):
+        return x * torch.linspace(0, 1, x.shape[1])
+
+
+def test_a_number_that_heals_by_chance_is_not_blamed_where_it_breaks_what_is_right(tmp_path):
+    with pytest.raises(torchport.ProofError) as caught:
+        torchport.export(Ramped(), tmp_path / "m.onnx", input_types={"x": "batch time"}, strategy="trace")
+    assert {finding.sizes["time"] for finding in caught.value.proof.findings} == {1}
+    assert "baked in" not in str(caught.value)
+    assert "Ramped" in str(caught.value) or "line" in caught.value.hint
+
+
 class Eager(nn.Module):
     """Wrong for another reason than any size, among numbers that are as large as the traced ones."""
 

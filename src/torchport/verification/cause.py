@@ -38,6 +38,9 @@ _NOISE = 4
 
 _PREPARED = "the prepared model no longer answers as the untouched one: look at _prepare_for_export and the swapped modules"
 
+_PASSING = 2
+"""So many cases that pass have to stay right, at sizes other than the traced ones."""
+
 _CONFIRMING = 4
 """So many further failing cases are asked before a constant is called guilty."""
 
@@ -96,6 +99,17 @@ def failing_cases(results: Sequence[CaseResult], cases: Sequence[Case]) -> list[
     return sorted(failing, key=cost)
 
 
+def passing_cases(failing: Sequence[Case], reference: Reference) -> list[Case]:
+    """Cases that nothing was found at, at sizes other than the traced ones, the one that is most unlike them first."""
+    wrong = {tuple(case.sizes.items()) for case in failing}
+    others = [case for case in reference.cases if tuple(case.sizes.items()) not in wrong and case.label not in EXTREMES]
+
+    def alike(case: Case) -> tuple[int, int]:
+        return sum(case.sizes.get(name) == size for name, size in reference.traced.items()), sum(one.size for one in case.inputs.values())
+
+    return [case for case in sorted(others, key=alike) if alike(case)[0] < len(reference.traced)][:_PASSING]
+
+
 def find_cause(
     artifact: Artifact, reference: Reference, results: Sequence[CaseResult], feeds: Mapping[str, Array], session: Session
 ) -> Cause | None:
@@ -121,6 +135,7 @@ def find_cause(
     apart = {tuple(one.sizes.items()): one for one, _ in reversed(failing)}  # the likeliest of each combination of sizes
     others = [one for one, _ in failing if one is not case and apart[tuple(one.sizes.items())] is one]
     search = Search(artifact, reference, [case, *others[:_CONFIRMING]], outputs, feeds, session)
+    search.stay_right(passing_cases([one for one, _ in failing], reference))
     return search.in_onnx() if artifact.path.suffix.lower() == ".onnx" else search.in_torch_file()
 
 
@@ -137,11 +152,27 @@ class Search:
         session: Session | None,
     ) -> None:
         self.artifact, self.reference, self.cases, self.outputs, self.session = artifact, reference, cases, outputs, session
+        self.feeds = feeds
         self.failing = [FailingCase(case.sizes, {**feeds, **case.inputs}) for case in cases]
         self.case = cases[0]
         self.moved = {name: size for name, size in reference.traced.items() if self.case.sizes.get(name, size) != size}
         self.near = max([_NEAR, *(_NOISE * reference.tolerance(name) for name in outputs)])
         self.watched = _watched(reference, self.case)
+
+    def stay_right(self, cases: Sequence[Case]) -> None:
+        """Adds cases that the file answers right, as far as it does."""
+        for case in cases:
+            self.cases = [*self.cases, case]
+            try:
+                inputs = {**self.feeds, **case.inputs}
+                given = {name: array for name, array in inputs.items() if self.session is None or name in self.session.input_names}
+                right = self.session is not None and self.right(len(self.cases) - 1, self.session.run(given))
+            except RuntimeFailure:
+                right = False
+            if right:
+                self.failing.append(FailingCase(case.sizes, inputs, passes=True))
+            else:
+                self.cases = self.cases[:-1]
 
     def in_onnx(self) -> Cause | None:
         """The cause in an ONNX file."""
@@ -210,7 +241,7 @@ class Search:
             trial.close()
 
     def right(self, place: int, answer: Mapping[str, Array]) -> bool:
-        """Whether an answer to a failing case is the model's."""
+        """Whether an answer to a case is the model's."""
         return all(
             name in answer and compare(expected, answer[name], self.reference.tolerance(name)).kind is None
             for name, expected in self.cases[place].outputs.items()

@@ -17,10 +17,17 @@ __all__ = ["FailingCase", "Right", "Suspect", "Trial", "computed_from", "heal", 
 
 @dataclass(frozen=True)
 class FailingCase:
-    """A case that the file answers wrongly: its sizes, its inputs."""
+    """A case that the file answers wrongly: its sizes, its inputs.
+
+    Attributes:
+        sizes: Symbol to size.
+        inputs: The inputs, weights that the file takes among them.
+        passes: It is answered right: what is put right there has to stay so.
+    """
 
     sizes: Mapping[str, int]
     inputs: Mapping[str, Array]
+    passes: bool = False
 
 
 Right = Callable[[int, Mapping[str, Array]], bool]
@@ -123,7 +130,7 @@ class Trial(ABC):
     """A file whose suspected constants can be put right, to be run on failing cases.
 
     Args:
-        cases: Failing cases; the first one is tried most.
+        cases: Failing cases, the first one is tried most; then some that pass.
         right: Whether outputs are what the untouched model answers to a case.
         most: So many runs in all.
     """
@@ -151,12 +158,23 @@ class Trial(ABC):
         others = [
             place
             for place, case in enumerate(self._cases)
-            if place and any(case.sizes[symbol] != self._cases[0].sizes[symbol] for symbol in moved)
+            if place and not case.passes and any(case.sizes[symbol] != self._cases[0].sizes[symbol] for symbol in moved)
         ]
+        if not self._harmless(suspects):
+            return False
         healed = sum(self.heals(suspects, place) for place in others)
         if all(one.tier < 2 for one in suspects):
             return healed > 0 or not others
         return healed > 0 and healed == len(others)
+
+    def _harmless(self, suspects: Sequence[Suspect]) -> bool:
+        """Whether cases that are answered right stay so: a size that was baked in is right with the size of the case, everywhere."""
+        for place, case in enumerate(self._cases):
+            if case.passes and any(case.sizes[one.symbol] != one.traced for one in suspects):
+                answer = self.answer(suspects, case)
+                if answer is None or not self._right(place, answer):
+                    return False
+        return True
 
 
 def heal(trial: Trial, suspects: Sequence[Suspect]) -> list[Suspect]:
