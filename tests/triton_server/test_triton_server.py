@@ -1,5 +1,8 @@
 """The server ends whenever whoever started it ends, and leaves nothing behind."""
 
+import fcntl
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +13,7 @@ import pytest
 from test_triton_backends import ONNX, USUAL, write_onnx
 
 from torchport.errors import OptionError, ServeError
+from torchport.repository._unfinished import UNFINISHED, PlannedMove, Unfinished, unfinished_document
 from torchport.serving import TritonServer
 
 OWNER = """
@@ -99,3 +103,22 @@ def test_what_cannot_start_says_why(repository, environment, tmp_path):
     assert "no-such-option" in broken.log
     for one in (server, broken):
         assert not list(Path("/dev/shm").glob(f"{one._region}*"))
+
+
+def test_a_note_of_a_packaging_is_no_model_and_a_dead_ones_is_finished_first(repository, environment):
+    outer = repository.parent / ".repository.x.partial"
+    shutil.copytree(repository / "double", outer / "repository" / "second")
+    config = outer / "repository" / "second" / "config.pbtxt"
+    config.write_text(config.read_text().replace("double", "second"))
+    here, there = (repository / "double").stat().st_ino, (outer / "repository" / "second").stat().st_ino
+    plan = Unfinished(outer.name, (PlannedMove("double", "", False, here), PlannedMove("second", "", False, there)))
+    (repository / UNFINISHED).write_text(json.dumps(unfinished_document(plan)))
+    with (repository / UNFINISHED).open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # whoever wrote it lives
+        with TritonServer(repository, environment=environment) as server:
+            assert {one.name: one.reason for one in server.client.models()} == {"double": ""}
+        assert server.settled == ""
+    with TritonServer(repository, environment=environment) as server:
+        assert {one.name: one.reason for one in server.client.models()} == {"double": "", "second": ""}
+    assert server.settled.endswith("was finished first")
+    assert [path.name for path in repository.parent.iterdir()] == ["repository"]
