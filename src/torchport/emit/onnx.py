@@ -22,6 +22,7 @@ from torchport.emit._onnx_fold import fold_constants
 from torchport.emit._onnx_limits import keep_limits
 from torchport.emit._onnx_nearest import gather_nearest
 from torchport.emit._onnx_opset import convert, ir_version_for
+from torchport.emit._onnx_ramp import keep_single_steps
 from torchport.emit._onnx_rounding import round_in_double
 from torchport.emit._origins import keep_origins, origins_of_graph, take_origins
 
@@ -53,6 +54,7 @@ class Onnx(Format):
         model = convert(model, opset)
         round_in_double(model)
         gather_nearest(model)
+        keep_single_steps(model)
         keep_origins(model, origins)
         weights = {name for name, value in model.graph.initializers.items() if WEIGHT in value.meta}
         unused = declare_ports(model, captured.signature)

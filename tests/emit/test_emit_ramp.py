@@ -1,0 +1,45 @@
+"""A ramp of one step: what ``torch.linspace`` gives there, in the file too."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import torchport
+
+
+class Ramp(nn.Module):
+    """Weights each step by a ramp over the time."""
+
+    def __init__(self, start=0.0, end=1.0):
+        super().__init__()
+        self.start, self.end = start, end
+
+    def forward(self, x):
+        return x * torch.linspace(self.start, self.end, x.shape[1])
+
+
+class Mean(nn.Module):
+    """Divides a count up by one less than the time, which is no ramp: infinity at one step stays infinity."""
+
+    def forward(self, x):
+        return x.cumsum(1) * (torch.ones(()) / (x.shape[1] - 1))
+
+
+@pytest.mark.parametrize("opset", [13, 18, None])
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (-1, 1), (2.5, -0.5)])
+def test_a_ramp_is_right_at_every_number_of_steps(tmp_path, start, end, opset):
+    model = Ramp(start, end)
+    path = tmp_path / "m.onnx"
+    result = torchport.export(model, path, input_types={"x": "batch time"}, strategy="trace", onnx_opset_version=opset)
+    assert {case.sizes["time"] for case in result.proof.cases} >= {1, 37}
+    with torchport.load(path) as artifact:
+        for time in (1, 2, 3):
+            got = artifact(x=np.ones((2, time), np.float32))["output"]
+            np.testing.assert_allclose(got, model(torch.ones(2, time)), rtol=1e-6, atol=1e-6)
+
+
+def test_what_is_no_ramp_is_left_alone(tmp_path):
+    path = torchport.export(Mean(), tmp_path / "m.onnx", input_types={"x": "batch time"}, strategy="trace").path
+    with torchport.load(path) as artifact:
+        assert np.isinf(artifact(x=np.ones((1, 1), np.float32))["output"]).all()
