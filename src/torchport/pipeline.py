@@ -426,6 +426,7 @@ def _metadata(prepared: Prepared, captured: Captured) -> dict[str, str]:
         "torchport.strategy": captured.strategy,
         "torchport.signature": json.dumps(prepared.signature.to_dict(), sort_keys=True),
         "torchport.torch": torch.__version__,
+        **({"torchport.limits": json.dumps(prepared.limits.sentences)} if prepared.limits else {}),
         **({KEY: format_metadata(prepared.metadata)} if prepared.metadata else {}),
     }
 

@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 
+import torchport
 from torchport.cli._output import size_text
 
 
@@ -254,3 +255,15 @@ def test_a_folder_that_is_no_bundle_is_refused(torchport_cli, folder):
         result = torchport_cli(*words)
         assert result.exit_code == 2
         assert "the folder is no bundle" in result.stderr
+
+
+def test_inspect_shows_the_limits_that_a_file_checks(torchport_cli, folder):
+    class Related(torch.nn.Module):
+        def forward(self, x, context):
+            if x.shape[1] > context.shape[1]:
+                raise ValueError("more than that")
+            return x.sum(1) + context.sum(1)
+
+    torchport.export(Related(), "related.onnx", input_types={"x": "batch asked 4", "context": "batch given 4"})
+    assert torchport_cli("inspect", "related.onnx", "--json").document["limits"] == ["asked must be at most given"]
+    assert "asked must be at most given" in torchport_cli("inspect", "related.onnx").stdout

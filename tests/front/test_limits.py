@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import torchport
+from torchport.emit import read_metadata, stored_limits
 from torchport.errors import RuntimeFailure
 
 
@@ -237,3 +238,15 @@ def test_power_changes_the_checks_and_notices(tmp_path):
     assert power is not None
     assert any("must_be" in one.where for one in power.mutants)
     assert not [one for one in power.survivors if "must_be" in one.where], power.survivors
+
+
+@pytest.mark.parametrize("stated", ["nonsense", "{}", "7"])
+def test_limits_that_somebody_broke_are_none(stated):
+    assert stored_limits({"torchport.limits": stated}) == ()
+
+
+def test_a_file_states_its_limits(tmp_path):
+    model, types, said, *_ = MODELS["checked"]
+    torchport.export(model(), tmp_path / "m.onnx", input_types=types)
+    assert stored_limits(read_metadata(tmp_path / "m.onnx")) == (said,)
+    assert stored_limits({}) == ()

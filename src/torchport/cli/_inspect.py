@@ -58,7 +58,7 @@ def _locked(artifact: Path, lock: Path, *, overwrite: bool) -> dict[str, Any]:
 
 
 def _facts(path: Path, digests: Mapping[str, str] | None) -> dict[str, Any]:
-    from torchport.emit import format_for, read_metadata
+    from torchport.emit import format_for, read_metadata, stored_limits
     from torchport.loading import stored_signature
 
     format = format_for(path)
@@ -87,6 +87,7 @@ def _facts(path: Path, digests: Mapping[str, str] | None) -> dict[str, Any]:
     facts["inputs"] = _ports(inputs, stored.inputs if stored else {}, stored)
     facts["outputs"] = _ports(outputs, stored.outputs if stored else {}, stored)
     facts["ranges"] = {} if stored is None else {symbol: _range(axis) for symbol, axis in stored.symbols.items()}
+    facts["limits"] = list(stored_limits(metadata))
     facts["metadata"] = dict(metadata)
     return facts
 
@@ -202,6 +203,8 @@ def _report(facts: Mapping[str, Any]) -> list[RenderableType]:
     if facts["ranges"]:
         ranges = [(symbol, _range_text(limits)) for symbol, limits in facts["ranges"].items()]
         parts.append(table("Ranges", ("axis", "sizes"), ranges))
+    if facts["limits"]:
+        parts.append(table("Limits", ("the model was found to refuse all else",), [(limit,) for limit in facts["limits"]]))
     if facts["notes"]:
         parts.append(notes_text(facts["notes"]))
     return parts

@@ -9,7 +9,7 @@ from torchport.emit._files import Staging, commit_all, keep_rejected, staging
 from torchport.emit._onnx_limits import keep_limits
 from torchport.emit._origins import write_debug_map
 from torchport.emit._records import Artifact
-from torchport.emit._stated import stored_signature
+from torchport.emit._stated import stored_limits, stored_signature
 from torchport.emit.exported_program import ExportedProgramFormat
 from torchport.emit.onnx import Onnx
 from torchport.emit.torchscript import TorchScript
@@ -26,6 +26,7 @@ __all__ = [
     "format_for",
     "formats",
     "read_metadata",
+    "stored_limits",
     "stored_signature",
     # what is in a file
     "content_digests",
