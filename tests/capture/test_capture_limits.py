@@ -76,3 +76,22 @@ def test_a_program_without_limits_has_no_check(strategy, form):
     found = captured(Limits(), strategy, form)
     assert "must be" not in str(found.payload.graph)
     assert "_within" not in str(found.payload.graph)
+
+
+class Paired(torch.nn.Module):
+    def forward(self, x):
+        return x.view(x.shape[0], x.shape[1] // 2, 8).sum(1)
+
+
+def test_ranges_that_are_left_to_torch_are_asserted(tmp_path):
+    prepared = prepare(Paired(), {"x": torch.ones(3, 16, 4)}, {"x": "batch time 4"}, {"z": "batch 8"})
+    limits = Limits((SizeLimit("time", 4, 40, 2),))
+    found = strategies["torch_export"].capture(dataclasses.replace(prepared, limits=limits), "exported", options())
+    assert isinstance(found, Captured), found
+    found.payload.example_inputs = None
+    torch.export.save(found.payload, tmp_path / "m.pt2")
+    answers = torch.export.load(tmp_path / "m.pt2").module()
+    answers(torch.ones(2, 4, 4))
+    for size in (2, 42):
+        with pytest.raises(RuntimeError, match="time must be 4 to 40 and a multiple of 2"):
+            answers(torch.ones(2, size, 4))

@@ -90,10 +90,13 @@ def asserted(limit: Limit, x: torch.Tensor, axis: int, other: torch.Tensor, larg
     """A check for ``torch.export``: a comparison of tensors, which it does not decide by what it knows of the sizes."""
     size = _as_tensor(x.shape[axis])
     if isinstance(limit, AtMost):
-        good = size <= _as_tensor(other.shape[large])
+        good = [size <= _as_tensor(other.shape[large])]
     else:
-        good = (size >= (limit.least or 0)) & (size <= (_ALL if limit.most is None else limit.most)) & (size % limit.multiple_of == 0)
-    torch.ops.aten._assert_async.msg(good, limit.sentence)
+        good = [] if limit.least is None else [size >= limit.least]
+        good += [] if limit.most is None else [size <= limit.most]
+        good += [] if limit.multiple_of == 1 else [size % limit.multiple_of == 0]
+    for one in good:
+        torch.ops.aten._assert_async.msg(one, limit.sentence)
     return x
 
 
