@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import flop_registry
 
 __all__ = ["seconds_of"]
 
@@ -41,35 +40,26 @@ def seconds_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], results
     """
     name = getattr(getattr(func, "_schema", None), "name", "").removeprefix("aten::")
     moved = 0 if name in _VIEWS else sum(tensor.numel() for tensor in _tensors((args, kwargs.values(), results)))
-    return _CALL + _ELEMENT * moved + _PRODUCT * _products(name, func, args, kwargs, results)
+    return _CALL + _ELEMENT * moved + _PRODUCT * _products(name, args, results)
 
 
-_VIEWS = frozenset(
-    {
-        "view",
-        "_unsafe_view",
-        "t",
-        "transpose",
-        "permute",
-        "select",
-        "slice",
-        "expand",
-        "unsqueeze",
-        "squeeze",
-        "split",
-        "unbind",
-        "detach",
-        "alias",
-    }
-)
+_VIEWS = frozenset({
+    "view", "_unsafe_view", "t", "transpose", "permute", "select", "slice", "expand", "as_strided", "unsqueeze", "squeeze", "split",
+    "split_with_sizes", "unbind", "detach", "alias",
+})  # fmt: skip
 """These move nothing."""
 
 
-def _products(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], results: Any) -> int:
+def _products(name: str, args: tuple[Any, ...], results: Any) -> int:
     """Multiplications and additions of matrix products."""
-    count = flop_registry.get(getattr(func, "_overloadpacket", None))
-    if count is not None:
-        return int(count(*args, **kwargs, out_val=results))
+    if name in ("mm", "bmm"):
+        return int(2 * args[0].numel() * args[1].shape[-1])
+    if name in ("addmm", "baddbmm"):
+        return int(2 * args[1].numel() * args[2].shape[-1])
+    if name == "convolution":
+        channels = args[1].shape[0] if args[6] else results.shape[1]  # of a transposed one, each input pixel meets the whole kernel
+        pixels = args[0] if args[6] else results
+        return int(2 * pixels.numel() * (args[1].numel() // max(1, int(channels))))
     if name == "_scaled_dot_product_flash_attention_for_cpu":
         query, key, value = args[:3]
         return int(2 * math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
