@@ -175,6 +175,20 @@ def test_the_next_call_finishes_first_and_says_so(killed, streaming):
     assert not [one for one in check_repository(repository).findings if one.rule == "files/unfinished"]
 
 
+def test_a_repository_behind_a_link_is_the_same_one(joined, step_on_the_way, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    repository = repository_with_a_foreigner(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to(repository)
+    assert killed_at(step_on_the_way, lambda: joined.package(tmp_path / "link", target="triton", options=BARE))
+    assert read_unfinished(repository) is not None
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".partial")] == []
+    assert finish_packaging(repository).endswith("was finished first")
+    joined.package(tmp_path / "link", target="triton", options=BARE)
+    assert sorted(path.name for path in repository.iterdir()) == ["back-m", "foreign", "front-m", "m"]
+    assert (repository / "m" / "2").is_dir()
+    assert beside(repository) == []
+
+
 def test_what_cannot_be_finished_any_more_is_taken_back(killed, tmp_path):
     repository = killed
     (repository / "m").mkdir()

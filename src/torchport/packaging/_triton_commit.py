@@ -209,8 +209,8 @@ def _finish_locked(note: Path, is_ours: IsOurs) -> str:
     if plan is None:
         note.unlink()  # killed before it was written to its end: nothing was moved yet
         return ""
-    name = repository.absolute().name
-    outer = repository.absolute().parent / plan.stage
+    name, beside = repository.resolve().name, repository.resolve().parent
+    outer = beside / plan.stage
     moves = [_real(one, repository, outer / name) for one in plan.moves]
     lost = next((move for move in moves if not (move.done or move.left)), None)
     if lost is not None or not plan.stage.startswith(f".{name}."):

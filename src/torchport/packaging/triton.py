@@ -73,7 +73,7 @@ class TritonTarget(Target):
     def _placed(self, parts: Sequence[Part], order: Order) -> Iterator[Path]:
         homes = [order.directory / name for name in _names(parts, order)]
         self.check_place(order)
-        here = order.directory.absolute()
+        here = order.directory.resolve()  # a link to a repository leads to another disk, maybe
         for home in homes:
             self._check_home(home)
         old = {home.name for home in homes if home.is_dir()}
