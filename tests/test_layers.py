@@ -45,6 +45,7 @@ FRONT = {
     "testing",
     "_hooks",
     "_made_example",
+    "_nested_example",
     "_made_multiples",
     "_naming",
     "_outcome",

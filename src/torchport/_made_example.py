@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torchport._hooks import Hooks
 from torchport._made_multiples import in_multiples
-from torchport._naming import check_declared, known_by_name
+from torchport._naming import check_declared
+from torchport._nested_example import as_called
 from torchport._whole_numbers import whole_numbers_taken
 from torchport.errors import ReferenceRunError
 from torchport.ports import AxisKind, ElementType, Signature, make_inputs
@@ -102,7 +103,7 @@ def _made(hooks: Hooks, signature: Signature, ask: Callable[[Any], object]) -> M
     """An example of these ports, at sizes that the model answers where there are such."""
 
     def called_with(tensors: Mapping[str, torch.Tensor]) -> Any:
-        return tensors if known_by_name(hooks.forward, tensors) else tuple(tensors.values())
+        return as_called(hooks.forward, hooks.input_types, tensors)
 
     def example(sizes: Mapping[str, int]) -> Made:
         found = whole_numbers_taken(signature, sizes, lambda tensors: ask(called_with(tensors)))

@@ -22,12 +22,13 @@ __all__ = [
     "known_by_name",
     "match_inputs",
     "nearest",
+    "parameters_of",
     "refuse_nested",
     "unknown_disabled",
 ]
 
 
-def _parameters(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+def parameters_of(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
     """The parameters of ``forward`` by name; ``None`` where nothing shows them."""
     try:
         return inspect.signature(forward).parameters
@@ -37,7 +38,7 @@ def _parameters(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter] 
 
 def known_by_name(forward: Callable[..., Any], names: Iterable[str]) -> bool:
     """Whether ``forward`` has a parameter for any of the names; if it has for none, the declared order is the order of its parameters."""
-    parameters = _parameters(forward)
+    parameters = parameters_of(forward)
     if parameters is None:
         return False
     return any(name in parameters for name in names) or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
@@ -59,7 +60,7 @@ def check_input_names(hooks: Hooks, declared: Mapping[str, Any]) -> None:
     Raises:
         PortError: A name is no parameter's, nor a part of one's.
     """
-    parameters = _parameters(hooks.forward)
+    parameters = parameters_of(hooks.forward)
     if hooks.inputs_by_place or parameters is None or any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters.values()):
         return
     for name in _needed(declared, hooks.disabled_inputs):
@@ -98,7 +99,7 @@ def check_declared(module: torch.nn.Module, hooks: Hooks, declared: Mapping[str,
         HookError: There is nothing to make an example of.
         PortError: An input that ``forward`` needs is not declared.
     """
-    parameters = _parameters(hooks.forward) or {}
+    parameters = parameters_of(hooks.forward) or {}
     if not needed:
         name = next(iter(parameters), "x")
         none = "no declared input types" if not declared else "every declared input is optional or disabled"
@@ -200,7 +201,7 @@ def unknown_disabled(disabled: Iterable[str], known: Iterable[str], hook: str) -
 
 def disabled_inputs_of(hooks: Hooks, declared: Iterable[str]) -> list[str]:
     """Notes on disabled inputs; see `unknown_disabled`."""
-    parameters = _parameters(hooks.forward)
+    parameters = parameters_of(hooks.forward)
     if parameters is None or any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         return []
     return unknown_disabled(hooks.disabled_inputs, {*parameters, *hooks.input_types, *declared}, "disabled_deployment_input_names")

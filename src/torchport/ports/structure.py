@@ -13,7 +13,7 @@ from typing import Any
 
 from torchport.errors import PortTypeError, PortValueError
 
-__all__ = ["Constant", "Group", "Leaf", "Structure", "flat_declarations", "flatten", "leaves", "rebuild", "renamed"]
+__all__ = ["Constant", "Group", "Leaf", "Structure", "flat_declarations", "flatten", "leaves", "nested_like", "rebuild", "renamed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,3 +156,20 @@ def flat_declarations(declared: Mapping[str, Any], is_leaf: Callable[[Any], bool
     for name, value in declared.items():
         visit(name, value)
     return flat
+
+
+def nested_like(name: str, declared: Any, tensors: Mapping[str, Any], is_leaf: Callable[[Any], bool]) -> Any:
+    """Tensors by flat name, nested as their types were declared: the inverse of `flat_declarations`; ``None`` where there is none.
+
+    Example:
+        >>> nested_like("cache", ["batch 4", {"key": "batch"}], {"cache_0": 1, "cache_1_key": 2}, lambda one: isinstance(one, str))
+        [1, {'key': 2}]
+    """
+    if is_leaf(declared):
+        return tensors.get(name)
+    if isinstance(declared, Mapping):
+        return {key: nested_like(f"{name}_{key}", part, tensors, is_leaf) for key, part in declared.items()}
+    if isinstance(declared, Sequence) and not isinstance(declared, str):
+        parts = [nested_like(f"{name}_{index}", part, tensors, is_leaf) for index, part in enumerate(declared)]
+        return parts if isinstance(declared, list) else tuple(parts)
+    return tensors.get(name)
