@@ -332,11 +332,25 @@ def reference_of(subject: Subject, options: ExportOptions) -> Reference:
             further_examples=subject.further,
             output_example=subject.output_example,
             given_example=subject.given_example,
+            counters=lambda: _numbers_kept(subject.module),
         )
     if options.verify:
         with kept_as_found(subject.module), watched():
             reference.check_first_run()
     return dataclasses.replace(reference, untouched=untouched)
+
+
+def _numbers_kept(module: torch.nn.Module) -> dict[str, float]:
+    """Every single number that a model holds outside of its weights, by qualified name."""
+    import torch
+
+    kept: dict[str, float] = {}
+    for prefix, one in module.named_modules():
+        held = {**vars(one), **dict(one.named_buffers(recurse=False))}
+        for name, value in held.items():
+            if type(value) in (int, float) or (isinstance(value, torch.Tensor) and value.dim() == 0 and not value.is_complex()):
+                kept[f"{prefix}.{name}".lstrip(".")] = value.item() if isinstance(value, torch.Tensor) else value
+    return kept
 
 
 def witnesses_of(subject: Subject, reference: Reference) -> Witnesses:

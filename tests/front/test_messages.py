@@ -450,3 +450,26 @@ def test_an_axis_that_no_text_could_name_is_refused(tmp_path):
         Axis("time", min=1.5)
     error = refused(Scaled(), tmp_path, PortError, input_example=torch.randn(3, 8), dynamic_axes={"x": {0: "float32"}})
     assert "name of a dtype" in error.message
+
+
+class Counting(torch.nn.Module):
+    """Another function from its thousandth run on; a running maximum is no count."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.longest = 0, 0
+        self.register_buffer("steps", torch.zeros(()), persistent=False)
+
+    def forward(self, x):
+        self.calls += 1
+        self.steps += 1
+        self.longest = max(self.longest, x.shape[1])
+        return x * 3 if self.calls > 1000 else x * 2
+
+
+def test_a_model_that_counts_its_runs_is_told(tmp_path):
+    model = Counting()
+    result = torchport.export(model, tmp_path / "m.onnx", input_types={"x": "batch time"})
+    told = [note for note in result.notes if note.startswith("weak: the model counts its runs")]
+    assert [any(f"`{name}`" in note for note in told) for name in ("calls", "steps", "longest")] == [True, True, False]
+    assert (model.calls, model.longest, float(model.steps)) == (0, 0, 0.0)

@@ -43,6 +43,18 @@ def test_a_list_that_the_module_itself_holds_is_a_setting_where_it_is_passed_on(
     assert may_hang_on_a_size(ast.parse(condition, mode="eval").body, frame) is may
 
 
+def anew(size, factor, other=None):
+    size = abs(size)
+    factor += 1
+    other = other or {}
+    return sys._getframe()
+
+
+@pytest.mark.parametrize(("condition", "may"), [("even(size)", True), ("even(factor)", True), ("even(other)", True)])
+def test_an_argument_that_is_assigned_anew_still_comes_from_the_caller(condition, may):
+    assert may_hang_on_a_size(ast.parse(condition, mode="eval").body, anew(7, 3)) is may
+
+
 def taking(answers):
     return sys._getframe()
 

@@ -101,8 +101,12 @@ def _name_may(name: str, frame: FrameType, depth: int, followed: dict[str, int])
     followed[name] = depth
     value = frame.f_locals[name]
     given = _assigned(name, frame.f_code)
-    if not given:  # an argument
-        return not isinstance(value, _PLAIN) and not callable(value) and not _is_held(value, frame)
+    code = frame.f_code
+    argument = name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    if not given or argument:  # an argument that is assigned anew, too: `size = halved(size)` still comes from the caller
+        may = not isinstance(value, _PLAIN) and not callable(value) and not _is_held(value, frame)
+        if may or not given:
+            return may
     if isinstance(value, _PLAIN) and not isinstance(value, bool):
         return False
     return depth > 0 and any(_may(one, frame, depth - 1, followed) for one in given)

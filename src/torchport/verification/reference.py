@@ -151,6 +151,7 @@ def take_reference(
     output_example: Mapping[str, torch.Tensor] | None = None,
     given_example: Mapping[str, torch.Tensor] | None = None,
     least: int | None = None,
+    counters: Callable[[], Mapping[str, float]] = dict,
 ) -> Reference:
     """Runs the untouched model over the covering sizes.
 
@@ -163,6 +164,7 @@ def take_reference(
         output_example: What the caller says the model answers to ``given_example``.
         given_example: The caller's own example, where another one is traced.
         least: Try at least so many combinations of sizes; ``None``: as `cover` has it.
+        counters: The numbers that the model keeps, by name.
 
     Returns:
         The reference. With ``options.verify`` off it holds the examples only.
@@ -194,7 +196,7 @@ def take_reference(
     place = 1 + len(settled.cases) if given else 0
     if stated is not None:
         _check_stated(stated, cases[place], options.check_tolerance)
-    _check_repeats(asker, _telling(cases))
+    counted = _check_repeats(asker, _telling(cases), counters)
     unproved = [] if options.verify else _another(asker, settled)
     settled.signature, notes = settle_outputs(settled.signature, [*cases, *unproved])
     noise = _noise(asker.run, cases) if options.verify else Noise(dict.fromkeys(first.outputs, 0.0), "double")
@@ -215,7 +217,7 @@ def take_reference(
         output_example=stated,
         output_example_case=place,
         must_check=bool(options.check_trace) or stated is not None,
-        notes=(*settled.notes, *notes, *_noise_notes(noise), *_power_notes(cases)),
+        notes=(*settled.notes, *counted, *notes, *_noise_notes(noise), *_power_notes(cases)),
         lines_both_ways=lines_both_ways(asker.decided),
         lines_scaling=lines_scaling(asker.decided),
         cpu_seconds=time.process_time() - start,
@@ -290,8 +292,11 @@ def _check_stated(stated: Mapping[str, Array], case: Case, tolerance: float) -> 
             )
 
 
-def _check_repeats(asker: Asker, case: Case) -> None:
+def _check_repeats(asker: Asker, case: Case, counters: Callable[[], Mapping[str, float]]) -> list[str]:
     """Runs a case again, after everything else and with another seed: the answer must be the same.
+
+    Returns:
+        What the model counts though nothing hangs on it yet, in words.
 
     Raises:
         ReferenceRunError: It is not: the model is random, or keeps something from run to run.
@@ -304,9 +309,15 @@ def _check_repeats(asker: Asker, case: Case) -> None:
         names = (name for name, array in outputs.items() if compare(expected[name], array, _tolerance(array)).kind is not None)
         return next(names, ""), outputs
 
+    before = counters()
     name, second = differing(1, case.outputs)
     if not name:
-        return
+        return [
+            f"weak: the model counts its runs: `{kept}` went from {before[kept]:g} to {now:g} at inputs that it had answered before; "
+            "what it does at other counts is not seen"
+            for kept, now in counters().items()
+            if before.get(kept, now) != now
+        ]
     same_seed, _ = differing(1, second)
     if same_seed:
         raise ReferenceRunError(
