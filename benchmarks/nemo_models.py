@@ -221,7 +221,12 @@ def _() -> Any:
 
 @model("ctc-parallel")
 def _() -> Any:
-    return _ctc(_convolutional([_block(32, 5, stride=[2]), _block(32, 7, parallel_residual_mode="sum")], kind="ParallelConvASREncoder"), 32)
+    return _ctc(
+        _convolutional(
+            [_block(32, 5, stride=[2]), _block(32, 7, parallel_residual_mode="conv") | {"kernel": [7, 11]}], kind="ParallelConvASREncoder"
+        ),
+        32,
+    )
 
 
 @model("ctc-lstm")

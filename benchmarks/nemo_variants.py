@@ -48,6 +48,12 @@ def convolutional(*blocks: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"_target_": f"{_ASR}.modules.ConvASREncoder", "feat_in": BANDS, "activation": "relu", "jasper": list(blocks), **changes}
 
 
+def recurrent(**changes: Any) -> dict[str, Any]:
+    """A recurrent encoder's section."""
+    sizes = {"feat_in": BANDS, "n_layers": 2, "d_model": 12, "proj_size": WIDTH, "subsampling_conv_channels": 8}
+    return {"_target_": f"{_ASR}.modules.RNNEncoder", **sizes, **changes}
+
+
 def ctc_decoder(width: int = WIDTH) -> dict[str, Any]:
     """A CTC decoder's section."""
     return {"_target_": f"{_ASR}.modules.ConvASRDecoder", "feat_in": width, "num_classes": len(LETTERS), "vocabulary": LETTERS}
@@ -263,6 +269,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ctc-conformer-window": ctc(conformer(att_context_size=[3, 1], conv_context_size=[3, 1], conv_norm_type="layer_norm")),
     "ctc-conformer-local": ctc(conformer(self_attention_model="rel_pos_local_attn", att_context_size=[5, 3], n_heads=4)),
     "ctc-conformer-local-before": ctc(conformer(self_attention_model="rel_pos_local_attn", att_context_size=[6, 0], untie_biases=False)),
+    "ctc-conformer-reduction": ctc(conformer(reduction="striding", reduction_position=0, reduction_factor=2)),
+    "ctc-conformer-reduction-last": ctc(conformer(reduction="pooling", reduction_position=-1, reduction_factor=2)),
     "ctc-fastconformer": ctc(conformer(subsampling="dw_striding", subsampling_factor=8, xscaling=False, use_bias=False)),
     "ctc-fastconformer-causal": ctc(
         conformer(
@@ -299,6 +307,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
             normalization_mode="layer",
         )
     ),
+    "ctc-parallel": ctc(
+        convolutional(
+            block(16, 5, stride=[2]),
+            block(16, 3, repeat=2, separable=True, residual=True, parallel_residual_mode="sum") | {"kernel": [3, 7]},
+            block(20, 3, aggregation_mode="dropout", block_dropout=0.1, parallel_residual_mode="conv") | {"kernel": [3, 5, 9]},
+        )
+        | {"_target_": f"{_ASR}.modules.ParallelConvASREncoder"},
+        20,
+    ),
+    "ctc-recurrent": ctc(recurrent()),
+    "ctc-recurrent-one-way": ctc(recurrent(bidirectional=False, d_model=20, subsampling="stacking", subsampling_factor=2, n_layers=1)),
     "ctc-citrinet": ctc(
         convolutional(
             block(12, 3, **_GATED),

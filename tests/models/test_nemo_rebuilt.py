@@ -16,6 +16,8 @@ from torchport.models import ModelPT
 from torchport.models.archive import write_archive
 from torchport.runtime import open_recognizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
+
 BLOCK = {"filters": 8, "repeat": 1, "kernel": [3], "stride": [1], "dilation": [1], "residual": False}
 
 
@@ -74,7 +76,17 @@ def test_every_weight_of_the_graph_matters(tmp_path, name):
     assert unseen == []
 
 
-EXPORTED = ["ctc-conformer", "ctc-conformer-local", "ctc-citrinet", "ctc-quartznet-layer-norm", "tdt-fastconformer", "rnnt-stateless"]
+EXPORTED = [
+    "ctc-conformer",
+    "ctc-conformer-local",
+    "ctc-citrinet",
+    "ctc-quartznet-layer-norm",
+    "ctc-parallel",
+    "ctc-recurrent",
+    "ctc-conformer-reduction",
+    "tdt-fastconformer",
+    "rnnt-stateless",
+]
 EXPORTED += ["speaker-titanet", "speaker-speakernet", "speaker-ecapa", "classification-greatest", "vad-frames-deeper"]
 EXPORTED += ["tts-fastpitch-speakers", "tts-hifigan-singles"]
 
@@ -183,7 +195,7 @@ def test_no_table_of_positions_ends():
 @pytest.mark.parametrize(
     ("name", "changes", "where"),
     [
-        ("ctc-conformer", {"encoder": {"reduction": "striding"}}, "encoder.reduction"),
+        ("ctc-conformer", {"encoder": {"reduction": "skipping", "reduction_factor": 2}}, "encoder.reduction"),
         ("ctc-conformer", {"encoder": {"subsampling": "vggnet"}}, "encoder.subsampling"),
         ("ctc-conformer", {"encoder": {"subsampling_factor": 6}}, "encoder.subsampling_factor"),
         ("ctc-conformer", {"encoder": {"self_attention_model": "performer"}}, "encoder.self_attention_model"),
@@ -199,9 +211,16 @@ def test_no_table_of_positions_ends():
         ("ctc-conformer", {"encoder": {"n_layers": True}}, "encoder.n_layers"),
         ("ctc-conformer", {"encoder": {"n_layers": 0}}, "encoder.n_layers"),
         ("ctc-conformer", {"encoder": {"n_layers": 10**9}}, "encoder.n_layers"),
-        ("ctc-conformer", {"encoder": {"_target_": "nemo.collections.asr.modules.RNNEncoder"}}, "encoder._target_"),
+        ("ctc-conformer", {"encoder": {"_target_": "nemo.collections.asr.modules.SqueezeformerEncoder"}}, "encoder._target_"),
         ("ctc-conformer", {"encoder": "none"}, "encoder"),
         ("ctc-conformer", {"encoder": {"jasper": []}}, "encoder.jasper"),
+        (
+            "ctc-conformer",
+            {"encoder": {"reduction": "pooling", "reduction_factor": 2, "reduction_position": 2}},
+            "encoder.reduction_position",
+        ),
+        ("ctc-recurrent", {"encoder": {"rnn_type": "gru"}}, "encoder.rnn_type"),
+        ("ctc-parallel", {"encoder": {"jasper": [{**BLOCK, "aggregation_mode": "max"}]}}, "encoder.jasper.0.aggregation_mode"),
         ("ctc-quartznet", {"encoder": {"conv_mask": False}}, "encoder.conv_mask"),
         ("ctc-quartznet", {"encoder": {"activation": "tanh"}}, "encoder.activation"),
         ("ctc-quartznet", {"encoder": {"jasper": []}}, "encoder.jasper.0"),
@@ -358,10 +377,29 @@ def test_what_is_not_rebuilt_is_left_to_nemo_where_it_is_installed(tmp_path, cap
 
     monkeypatch.setattr(nemo_archive, "has_nemo", lambda: installed)
     monkeypatch.setattr(nemo_archive, "restore_nemo_archive", lambda path, config: golden.restored(tmp_path, "ctc-quartznet"))
-    path = golden.archive(tmp_path, "ctc-conformer", encoder={"reduction": "striding"})
+    path = golden.archive(tmp_path, "ctc-conformer", encoder={"reduction": "skipping", "reduction_factor": 2})
     code = app(["export", str(path), "-o", str(tmp_path / "m.onnx")], standalone_mode=False)
     error = capsys.readouterr().err
     assert "encoder.reduction" in error
     assert (tmp_path / "m.onnx").exists() is installed
     assert code == (0 if installed else 2)
     assert ("NeMo is installed and builds the model" in error) is installed
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_any_precision_are_computed_with_in_single_precision_as_nemo_does(tmp_path, dtype):
+    weights = {key: value.to(dtype) if value.is_floating_point() else value for key, value in golden.weights("ctc-conformer").items()}
+    path = write_archive(tmp_path / "m.nemo", golden.config("ctc-conformer"), weights, {})
+    model = ModelPT.restore_from(path).eval()
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32, torch.int64}
+    call = next(calls("ctc-conformer"))
+    got, expected = answer(model, call), golden.answers("ctc-conformer", call.part, call.seed)
+    assert got["logprobs"].dtype == torch.float32
+    rounding = 0.1 if dtype == torch.bfloat16 else 0.02 if dtype == torch.float16 else 1e-5
+    np.testing.assert_allclose(got["logprobs"].numpy(), expected["logprobs"], atol=rounding * np.abs(expected["logprobs"]).max())
+
+
+def test_an_option_that_is_null_asks_for_nothing(tmp_path):
+    model = ModelPT.restore_from(golden.archive(tmp_path, "ctc-conformer", encoder={"an_option_of_tomorrow": None})).eval()
+    call = next(calls("ctc-conformer"))
+    assert_close(golden.answers("ctc-conformer", call.part, call.seed), answer(model, call))

@@ -106,5 +106,6 @@ class SpeechModel(ModelPT, Exportable):
         Options(self.cfg, "model").only("adapters", None)  # they are layers of their own inside the others
 
     def weights_from_archive(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """The weights without those of parts that the graph has none of."""
-        return {name: value for name, value in state.items() if not name.startswith(self._outside)}
+        """The weights without those of parts that the graph has none of; in single precision, as NeMo computes with any."""
+        kept = {name: value for name, value in state.items() if not name.startswith(self._outside)}
+        return {name: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value for name, value in kept.items()}

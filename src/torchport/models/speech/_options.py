@@ -91,13 +91,14 @@ class Options:
             self._left.pop(name, None)
 
     def done(self) -> None:
-        """Refuses what is left.
+        """Refuses what is left; what is ``null`` asks for nothing.
 
         Raises:
             UnsupportedOptionError: An option that nobody asked for.
         """
         for name, value in self._left.items():
-            self._refuse(name, value, None)
+            if value is not None:
+                self._refuse(name, value, None)
 
     def _taken(self, name: str, default: Any, kinds: tuple[type, ...], words: str) -> Any:
         value = self._left.pop(name, default)

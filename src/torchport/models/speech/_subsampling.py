@@ -6,13 +6,15 @@ After Dong et al., "Speech-Transformer" (https://ieeexplore.ieee.org/document/84
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchport.models.speech._masks import inside
 
-__all__ = ["ConvolutionalSubsampling", "LinearProjection", "Stacking", "Strided"]
+__all__ = ["ConvolutionalSubsampling", "LinearProjection", "Reduction", "Stacking", "Strided"]
 
 _KERNEL, _STRIDE = 3, 2
 
@@ -109,6 +111,35 @@ class Stacking(nn.Module):
             x = self.pre_norm(x)
         x = x.reshape(x.size(0), -1, self.factor * x.size(2))
         return self.proj_out(x), torch.div(lengths + short, self.factor, rounding_mode="trunc")
+
+
+class Reduction(nn.Module):
+    """Fewer frames between the layers of an encoder: the greatest of each few, or convolutions with strides.
+
+    Args:
+        width: Numbers of a frame.
+        factor: How many become one.
+        pooled: The greatest is taken, instead of convolutions.
+    """
+
+    def __init__(self, width: int, factor: int, *, pooled: bool) -> None:
+        super().__init__()
+        self.factor = factor
+        self.pooled = pooled
+        halvings = int(math.log2(factor))
+        self.halvings = halvings
+        self.reduction_enc: nn.Module = (
+            nn.MaxPool1d(factor) if pooled else ConvolutionalSubsampling(width, width, width, halvings, depthwise=False, causal=False)
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Reduces ``x`` ``(batch, time, width)``."""
+        if not self.pooled:
+            reduced: tuple[Tensor, Tensor] = self.reduction_enc(x, lengths)
+            return reduced
+        for _ in range(self.halvings):  # NeMo divides the lengths by the factor for each halving: as many frames count as there
+            lengths = torch.div(lengths, self.factor, rounding_mode="floor")
+        return self.reduction_enc(x.transpose(1, 2)).transpose(1, 2), lengths
 
 
 class LinearProjection(nn.Linear):

@@ -18,7 +18,7 @@ from torchport.models.speech._conformer_layer import ConformerLayer, Convolution
 from torchport.models.speech._masks import Context, inside, read_context
 from torchport.models.speech._options import Options
 from torchport.models.speech._streaming import Streaming, cannot_stream
-from torchport.models.speech._subsampling import ConvolutionalSubsampling, LinearProjection, Stacking
+from torchport.models.speech._subsampling import ConvolutionalSubsampling, LinearProjection, Reduction, Stacking
 
 __all__ = ["ConformerEncoder"]
 
@@ -57,8 +57,9 @@ class ConformerEncoder(EncoderPart):
         outer = options.number("feat_out", -1)
         self.out_proj = nn.Linear(width, outer) if outer > 0 and outer != width else None
         self.width = outer if self.out_proj is not None else width
-        options.only("reduction", None, False)
-        options.without_effect("reduction_position", "reduction_factor", *_TRAINING, *_SAME_ANSWER, *_OTHER_ATTENTION)
+        self.reduction_position, self.reduction_subsampling = _reduction(options, width, layers)
+        self.factor *= 1 if self.reduction_subsampling is None else self.reduction_subsampling.factor
+        options.without_effect(*_TRAINING, *_SAME_ANSWER, *_OTHER_ATTENTION)
         options.only("conv_context_style", "regular")
         options.only("att_chunk_context_size", None)
         options.done()
@@ -70,8 +71,10 @@ class ConformerEncoder(EncoderPart):
             first: The first chunk, or any other.
 
         Raises:
-            HookError: It sees too far ahead, or its positions are absolute.
+            HookError: It sees too far ahead, its positions are absolute, or frames are reduced between its layers.
         """
+        if self.reduction_subsampling is not None:
+            raise cannot_stream("no reduction")
         halves = isinstance(self.pre_encode, ConvolutionalSubsampling)
         factor = self.factor if halves or isinstance(self.pre_encode, Stacking) else 0
         if not self.relative or not factor:
@@ -102,15 +105,25 @@ class ConformerEncoder(EncoderPart):
             return self._chunk(audio_signal, length, cache_last_channel, cache_last_time, cache_last_channel_len)
         x, lengths = self.pre_encode(audio_signal.transpose(1, 2), length)
         x = x * self.scale
-        places = self.places(x)
+        places, hidden, padding = self._surroundings(x, lengths)
         if not self.relative and self.window is None:
             x = x + places
+        for number, layer in enumerate(self.layers):
+            x = layer(x, hidden, padding, places)
+            if self.reduction_subsampling is not None and number == self.reduction_position:
+                x, lengths = self.reduction_subsampling(x, lengths)
+                places, hidden, padding = self._surroundings(x, lengths)
+        x = self._projected(x)
+        if self.reduction_subsampling is not None and self.reduction_position == -1:
+            x, lengths = self.reduction_subsampling(x.transpose(1, 2), lengths)
+            x = x.transpose(1, 2)
+        return x, lengths.to(torch.int64)
+
+    def _surroundings(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions of the frames ``(batch, time, width)``, what attention does not see, and which frames are padding."""
         within = inside(lengths, x.size(1))
         padding = ~within
-        hidden = padding if self.window is not None else self._hidden(within)
-        for layer in self.layers:
-            x = layer(x, hidden, padding, places)
-        return self._projected(x), lengths.to(torch.int64)
+        return self.places(x), padding if self.window is not None else self._hidden(within), padding
 
     def _hidden(self, within: Tensor) -> Tensor:
         """Which frame does not see which, ``(batch, 1, time, time)``, of those that count ``(batch, time)``."""
@@ -173,6 +186,18 @@ def _subsampling(options: Options, bands: int, width: int, factor: int) -> nn.Mo
         depthwise=name == "dw_striding",
         causal=causal,
     )
+
+
+def _reduction(options: Options, width: int, layers: int) -> tuple[int, Reduction | None]:
+    """After which layer frames are reduced, and how; -1 is after all of them."""
+    kind, place, factor = options.raw("reduction"), options.raw("reduction_position"), options.number("reduction_factor", 1, least=1)
+    if not kind or factor == 1:
+        return -1, None
+    Options({"reduction": kind}, options.where).only("reduction", "striding", "pooling")
+    Options({"reduction_factor": factor}, options.where).only("reduction_factor", 2, 4, 8, 16)
+    if type(place) is not int or not -1 <= place < layers:
+        Options({"reduction_position": place}, options.where).only("reduction_position", f"-1 to {layers - 1}")
+    return place, Reduction(width, factor, pooled=kind == "pooling")
 
 
 def _window(options: Options, context: Context) -> tuple[int, int]:

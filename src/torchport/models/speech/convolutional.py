@@ -7,7 +7,8 @@ et al., "Citrinet" (https://arxiv.org/abs/2104.01721). The options are those of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torchport.models.speech._base import EncoderPart
 from torchport.models.speech._masked import Gate, MaskedConvolution, Rows
 from torchport.models.speech._options import Options
 
-__all__ = ["Block", "BlockSettings", "ConvolutionalEncoder"]
+__all__ = ["Block", "BlockSettings", "ConvolutionalEncoder", "ParallelEncoder"]
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -98,12 +99,39 @@ class Block(nn.Module):
         return ([*panes, x] if self.dense else [x]), after
 
 
+class ParallelBlock(nn.Module):
+    """Blocks beside each other, whose outputs are added, and what came in with them.
+
+    Args:
+        blocks: The blocks.
+        settings: What they are made of, but for their kernels.
+        weighted: Each output has a weight (towers that were dropped in training).
+        projected: What came in goes through a convolution over channels first.
+    """
+
+    def __init__(self, blocks: list[Block], settings: BlockSettings, *, weighted: bool, projected: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.weights = nn.Parameter(torch.ones(len(blocks))) if weighted else None
+        self.res_conv = MaskedConvolution(settings.channels_in, settings.channels) if projected else None
+
+    def forward(self, panes: list[Tensor], rows: Rows) -> tuple[list[Tensor], Rows]:
+        """As of `Block`; earlier outputs end here."""
+        outputs = [block(panes, rows) for block in self.blocks]
+        rest = panes[-1] if self.res_conv is None else self.res_conv(panes[-1], rows)[0]
+        added = [after[-1] if self.weights is None else after[-1] * self.weights[place] for place, (after, _) in enumerate(outputs)]
+        return [torch.stack(added).sum(dim=0) + rest], outputs[0][1]
+
+
 class ConvolutionalEncoder(EncoderPart):
     """A convolutional encoder, for inference.
 
     Args:
         options: The config's section ``encoder``.
     """
+
+    parallel: ClassVar[bool] = False
+    """Whether a block may have several kernels, each a block of its own beside the others."""
 
     def __init__(self, options: Options) -> None:
         super().__init__()
@@ -112,7 +140,8 @@ class ConvolutionalEncoder(EncoderPart):
         normalization = options.text("normalization_mode", "batch", among=("batch", "layer", "group", "instance"))
         groups = options.number("norm_groups", -1)
         mode = options.text("residual_mode", "add", among=("add", "stride_add", "max"))
-        width, panes, blocks = self.bands, [], []
+        width, panes = self.bands, []
+        blocks: list[nn.Module] = []
         self.factor = 1
         sections = options.raw("jasper") or [None]
         for place, section in enumerate(sections):
@@ -123,15 +152,19 @@ class ConvolutionalEncoder(EncoderPart):
             else:
                 before = ()
             mode = block.text("residual_mode", mode, among=("add", "stride_add", "max"))  # it stays for the blocks after it
-            settings = _settings(block, width, before, mode, normalization, groups)
-            blocks.append(Block(settings, activation))
+            beside = _beside(block) if self.parallel else None
+            settings, *others = _settings(block, width, before, mode, normalization, groups, several=self.parallel)
+            made = [Block(one, activation) for one in (settings, *others)]
+            blocks.append(
+                made[0] if beside is None or not others else ParallelBlock(made, settings, weighted=beside[0], projected=beside[1])
+            )
             self.factor *= settings.stride
             width = settings.channels
         self.width = width
         self.encoder = nn.Sequential(*blocks)
         options.only("conv_mask", True)
         options.only("quantize", False)
-        options.without_effect("init_mode")
+        options.without_effect("init_mode", *(("aggregation_mode",) if self.parallel else ()))
         options.done()
 
     def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,14 +183,32 @@ class ConvolutionalEncoder(EncoderPart):
         return outputs[-1], rows.lengths
 
 
-def _settings(block: Options, width: int, panes: tuple[int, ...], mode: str, normalization: str, groups: int) -> BlockSettings:
+class ParallelEncoder(ConvolutionalEncoder):
+    """A convolutional encoder whose blocks may stand beside each other."""
+
+    parallel: ClassVar[bool] = True
+
+
+def _beside(block: Options) -> tuple[bool, bool]:
+    """Whether blocks beside each other have weights, and whether what came in is projected before it is added."""
+    weighted = block.text("aggregation_mode", "sum", among=("sum", "dropout")) == "dropout"
+    block.without_effect("block_dropout")
+    return weighted, block.text("parallel_residual_mode", "sum", among=("sum", "conv")) == "conv"
+
+
+def _settings(
+    block: Options, width: int, panes: tuple[int, ...], mode: str, normalization: str, groups: int, *, several: bool
+) -> list[BlockSettings]:
+    """The settings of a block, or of several that differ in their kernel."""
     residual = block.flag("residual")
-    kernel = max(1, int(_first(block, "kernel") * block.real("kernel_size_factor", 1.0)))
+    kernels = block.numbers("kernel") if several else [_first(block, "kernel")]
+    share = block.real("kernel_size_factor", 1.0)
+    scaled = [max(1, int(kernel * share)) for kernel in kernels]
     settings = BlockSettings(
         channels_in=width,
         channels=block.number("filters", least=1),
         repeat=block.count("repeat"),
-        kernel=kernel + 1 - kernel % 2,
+        kernel=scaled[0] + 1 - scaled[0] % 2,
         stride=_first(block, "stride"),
         dilation=_first(block, "dilation"),
         separable=block.flag("separable", False),
@@ -175,7 +226,7 @@ def _settings(block: Options, width: int, panes: tuple[int, ...], mode: str, nor
     block.only("heads", -1)
     block.without_effect("dropout", "se_context_size", "se_interpolation_mode")  # the context is for training: inference averages the row
     block.done()
-    return settings
+    return [replace(settings, kernel=kernel + 1 - kernel % 2) for kernel in scaled]
 
 
 def _first(block: Options, name: str) -> int:

@@ -6,17 +6,20 @@ from typing import TypeAlias
 
 from torchport.models.speech._options import Options
 from torchport.models.speech.conformer import ConformerEncoder
-from torchport.models.speech.convolutional import ConvolutionalEncoder
+from torchport.models.speech.convolutional import ConvolutionalEncoder, ParallelEncoder
 from torchport.models.speech.ecapa import EcapaEncoder
+from torchport.models.speech.recurrent import RecurrentEncoder
 
 __all__ = ["Encoder", "build_encoder", "class_of"]
 
-Encoder: TypeAlias = ConformerEncoder | ConvolutionalEncoder | EcapaEncoder
+Encoder: TypeAlias = ConformerEncoder | ConvolutionalEncoder | EcapaEncoder | RecurrentEncoder
 
 _ENCODERS: dict[str, type[Encoder]] = {
     "ConformerEncoder": ConformerEncoder,
     "ConvASREncoder": ConvolutionalEncoder,
+    "ParallelConvASREncoder": ParallelEncoder,
     "ECAPAEncoder": EcapaEncoder,
+    "RNNEncoder": RecurrentEncoder,
 }
 
 
