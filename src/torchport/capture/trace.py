@@ -18,6 +18,7 @@ from torchport.capture._limits import compiled, limits_checked
 from torchport.capture._native import quiet_native_warnings
 from torchport.capture._opset import TRACE_MAX_OPSET, asked_opset
 from torchport.capture._packed import is_about_packing, outputs_in_use
+from torchport.capture._pools import PoolsBySize, is_about_pools
 from torchport.capture._records import Evidence, Form
 from torchport.capture._shapes import shapes_without_weights
 from torchport.capture._weights import bind_weights, named_tensors
@@ -27,6 +28,9 @@ from torchport.prepare._records import Prepared
 __all__ = ["Trace"]
 
 _DIRECTIONS: dict[str, Direction] = {"in": "inputs", "out": "outputs"}
+
+
+_POOLS = "adaptive pools that the exporter knows no operator for are computed by a matrix of their size"
 
 
 class Trace(Strategy):
@@ -45,6 +49,9 @@ class Trace(Strategy):
         try:
             return Program(_onnx(prepared, options, witness))
         except RuntimeError as error:
+            if is_about_pools(error):
+                with PoolsBySize():
+                    return Program(_onnx(prepared, options, witness), (Evidence(_POOLS, told=True),))
             if not is_about_packing(error):
                 raise
             return _with_packed_outputs(prepared, options, witness, error)
