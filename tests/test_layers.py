@@ -44,6 +44,8 @@ FRONT = {
     "__main__",
     "testing",
     "_hooks",
+    "_asked_axes",
+    "_attempts",
     "_made_example",
     "_nested_example",
     "_made_multiples",

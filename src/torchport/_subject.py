@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from torchport._asked_axes import names_asked, with_asked_axes
 from torchport._failed_run import MADE_FOR_A_FILE, MADE_FROM_TYPES, failed_run, resolved
 from torchport._hooks import Hooks, read_hooks
 from torchport._made_example import Made, made_example, traced_sizes
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torchport.verification import Reference
     from torchport.verification.power import Witnesses
 
-__all__ = ["Subject", "declare", "declare_subnet", "explicit_names", "names_of_types", "reference_of", "witnesses_of"]
+__all__ = ["Subject", "declare", "declare_subnet", "names_of_types", "reference_of", "witnesses_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +57,6 @@ class Subject:
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def _is_axes(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(isinstance(key, int) for key in value)
-    return isinstance(value, (list, tuple)) and all(isinstance(one, int) for one in value)
-
-
 def _seen(tensor: torch.Tensor) -> Port:
     """The port of a tensor that nobody declared: every axis as large as it was."""
     return Port(" ".join(str(size) for size in tensor.shape), dtype=str(tensor.dtype).removeprefix("torch."))
@@ -70,58 +65,6 @@ def _seen(tensor: torch.Tensor) -> Port:
 def _any_rank(tensor: torch.Tensor) -> Port:
     """The port of an output that nobody declared: the reference says which of its axes vary."""
     return Port("...", dtype=str(tensor.dtype).removeprefix("torch."))
-
-
-def axes_of(value: Any) -> dict[int, str] | list[int]:
-    """One port's explicit dynamic axes as ``{axis: symbol}`` or ``[axis]``; ``torch.export`` dims are read by name."""
-    if not isinstance(value, Mapping):
-        return list(value)
-    named: dict[int, str] = {}
-    plain: list[int] = []
-    for axis, symbol in value.items():
-        if symbol is None:
-            continue
-        name = symbol if isinstance(symbol, str) else getattr(symbol, "__name__", None)
-        if isinstance(name, str):
-            named[axis] = name
-        else:
-            plain.append(axis)
-    return named if not plain else {**named, **{axis: f"axis_{axis}" for axis in plain}}
-
-
-def _ends(given: Mapping[str, Any]) -> dict[str, tuple[int, int | None]]:
-    """The ``min`` and ``max`` of ``torch.export`` dims among explicit axes, by symbol."""
-    ends: dict[str, tuple[int, int | None]] = {}
-    for axes in flat_declarations(given, _is_axes).values():
-        for dim in axes.values() if isinstance(axes, Mapping) else ():
-            least, most, name = getattr(dim, "min", None), getattr(dim, "max", None), getattr(dim, "__name__", None)
-            if isinstance(name, str) and (isinstance(least, int) or isinstance(most, int)):
-                ends[name] = (max(1, least) if isinstance(least, int) else 1, most if isinstance(most, int) else None)
-    return ends
-
-
-def explicit_names(options: ExportOptions) -> set[str]:
-    """The flat port names that the caller's ``dynamic_axes`` name."""
-    return set(flat_declarations(options.dynamic_axes or {}, _is_axes))
-
-
-def _asked_axes(options: ExportOptions, hooks: Hooks) -> Mapping[str, Any] | None:
-    """The explicit dynamic axes: the caller's, else the model's own."""
-    return options.dynamic_axes if options.dynamic_axes is not None else hooks.dynamic_axes
-
-
-def _dynamic(signature: Signature, options: ExportOptions, hooks: Hooks) -> Signature:
-    if not options.use_dynamic_axes:
-        return signature.with_dynamic_axes({})
-    given = _asked_axes(options, hooks)
-    if given is None:
-        return signature
-    flat = {name: axes_of(axes) for name, axes in flat_declarations(given, _is_axes).items()}
-    known = {*signature.inputs, *signature.outputs}
-    if flat and known.isdisjoint(flat):
-        return signature  # axes of another subnet's ports
-    signature = signature.with_dynamic_axes({name: axes for name, axes in flat.items() if name in known})
-    return signature.restricted({symbol: ends for symbol, ends in _ends(given).items() if symbol in signature.symbols})
 
 
 def _run(call: FlatCall, tensors: Mapping[str, torch.Tensor]) -> Any:
@@ -236,7 +179,7 @@ def declare(
     for name in results:
         refuse_nested(name, hooks.output_types.get(name), "output_types")
     output_declared = flat_declarations(hooks.output_types, is_port_like)
-    explicit = set(flat_declarations(_asked_axes(options, hooks) or {}, _is_axes))
+    explicit = names_asked(options, hooks)
     stated = {name: tensor for name, tensor in results.items() if output_declared.get(name) is not None or name in explicit}
     signature = Signature.of(
         inputs={name: declared.get(name) or _seen(tensor) for name, tensor in tensors.items()},
@@ -244,7 +187,7 @@ def declare(
             name: output_declared.get(name) or (_seen(tensor) if name in stated else _any_rank(tensor)) for name, tensor in results.items()
         },
     )
-    signature = resolved(_dynamic(signature, options, hooks), tensors, stated)
+    signature = resolved(with_asked_axes(signature, options, hooks), tensors, stated)
     ranged = {name: dataclasses.replace(signature.inputs[name], element=element) for name, element in made.elements.items()}
     signature = signature.replace_ports(inputs=ranged)
 

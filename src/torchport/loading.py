@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from torchport._asked_axes import explicit_names
 from torchport._hooks import read_hooks, read_subnets
 from torchport._naming import check_port_names
 from torchport._options import ExportOptions, check_kinds, check_types
 from torchport._own_words import own_words_only
-from torchport._subject import declare, explicit_names, reference_of, witnesses_of
+from torchport._subject import declare, reference_of, witnesses_of
 from torchport.emit import Artifact, format_for, read_metadata, stored_signature
 from torchport.errors import (
     EmitError,

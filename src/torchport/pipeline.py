@@ -5,34 +5,32 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchport._asked_axes import explicit_names
+from torchport._attempts import StageWatch, class_name, first_proved
 from torchport._collector import set_aside
 from torchport._hooks import call_hook, defines, read_metadata, read_subnets
 from torchport._naming import check_port_names
 from torchport._options import ExportOptions, check_types, read_options, signature_of_export
-from torchport._outcome import formats_that_decide, other_formats, worst
 from torchport._own_words import own_words_only
-from torchport._subject import Subject, declare, declare_subnet, explicit_names, names_of_types, reference_of, witnesses_of
-from torchport._version import __version__
-from torchport.capture import Captured, Failure, advice_on, advice_on_decision, asked_opset, is_only_a_check, keeps_decisions, strategies
-from torchport.emit import Artifact, Format, Staging, commit_all, format_for, keep_rejected, staging, write_debug_map
-from torchport.errors import CaptureError, FrozenDecisionError, OptionError, ProofError, TorchportError
+from torchport._subject import Subject, declare, declare_subnet, names_of_types, reference_of, witnesses_of
+from torchport.capture import asked_opset, keeps_decisions, strategies
+from torchport.emit import Artifact, Format, Staging, commit_all, format_for, staging, write_debug_map
+from torchport.errors import OptionError
 from torchport.integrations import integration_for
-from torchport.metadata import KEY, as_document, format_metadata
+from torchport.metadata import as_document
 from torchport.packaging import choose_goldens
 from torchport.ports.calling import FlatCall
 from torchport.prepare import Prepared, Swap, check_prepare_names, kept_as_found, run_prepare_hooks, swap_modules, watched
-from torchport.result import Attempt, Exported, ExportResult, Rejected
-from torchport.verification import Proof, Reference, prove
-from torchport.verification.power import Witnesses, prove_with_power
-from torchport.verification.reproduction import Reproduction, check_place, reproduce, write_reproduction
+from torchport.result import Exported, ExportResult
+from torchport.verification import Reference
+from torchport.verification.power import Witnesses
+from torchport.verification.reproduction import check_place
 
 if TYPE_CHECKING:
     import torch
@@ -49,23 +47,6 @@ def one_at_a_time() -> Iterator[None]:
     """Takes a turn: the exporters of torch keep process-wide state, so exports in several threads follow one another."""
     with _TURN, set_aside():
         yield
-
-
-class _Watch:
-    """CPU seconds by stage, and the announcement of each."""
-
-    def __init__(self, announce: Stage) -> None:
-        self.seconds: dict[str, float] = {}
-        self._announce = announce
-
-    @contextlib.contextmanager
-    def stage(self, name: str, detail: str = "") -> Iterator[None]:
-        self._announce(f"{name} {detail}".strip())
-        start = time.process_time()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - start
 
 
 def export(
@@ -119,7 +100,7 @@ def export(
         parts: list[Exported] = []
         pending = []
         maps: list[tuple[Staging, tuple[Path, ...]]] = []
-        watches = [_Watch(announce) for _ in subnets]
+        watches = [StageWatch(announce) for _ in subnets]
         for place, ((name, part), watch) in enumerate(zip(subnets, watches, strict=True)):
             if part is not module:
                 found.enter_context(kept_as_found(part))
@@ -221,7 +202,7 @@ def _export_one(
     options: ExportOptions,
     format: Format,
     directory: Path,
-    watch: _Watch,
+    watch: StageWatch,
     family: Sequence[torch.nn.Module],
 ) -> Exported:
     module = subject.module
@@ -232,13 +213,13 @@ def _export_one(
     try:
         with watch.stage("prepare"), integration_for(module).capturing(module):
             prepared = _prepare(subject, reference, options, family)
-        artifact, proof, attempts, told = _first_proved(prepared, reference, witnesses, feeds, options, format, directory, watch)
+        artifact, proof, attempts, told = first_proved(prepared, reference, witnesses, feeds, options, format, directory, watch)
     finally:
         if not integration_for(module).speaks_for_its_modules and defines(module, "_export_teardown"):
             call_hook(module, "_export_teardown")
     return Exported(
         name=name,
-        model=_class_name(module),
+        model=class_name(module),
         artifact=artifact,
         attempts=attempts,
         proof=proof,
@@ -254,10 +235,6 @@ def _checked(reference: Reference, artifact: Artifact) -> tuple[str, ...]:
     if not reference.limits or keeps_decisions(artifact.strategy):
         return ()
     return (f"the file checks its sizes and fails elsewhere: {'; '.join(reference.limits.sentences)}",)
-
-
-def _class_name(module: torch.nn.Module) -> str:
-    return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
 def _prepare(subject: Subject, reference: Reference, options: ExportOptions, family: Sequence[torch.nn.Module]) -> Prepared:
@@ -301,134 +278,6 @@ def _current_call(subject: Subject) -> FlatCall:
     if not subject.forward_name:
         return subject.call
     return dataclasses.replace(subject.call, function=getattr(subject.module, subject.forward_name))
-
-
-def _first_proved(
-    prepared: Prepared,
-    reference: Reference,
-    witnesses: Witnesses,
-    feeds: Mapping[str, Any],
-    options: ExportOptions,
-    format: Format,
-    directory: Path,
-    watch: _Watch,
-) -> tuple[Artifact, Proof | None, tuple[Attempt, ...], tuple[str, ...]]:
-    """Tries the format's strategies, the cheapest first, until one proves; the last part is what the user should know of its capture."""
-    attempts: list[Attempt] = []
-    errors: list[TorchportError] = []
-    reproduction: Reproduction | None = None
-    for strategy in _order(options, format):
-        start = time.process_time()
-
-        def done(outcome: Any, reason: str = "", *, strategy: str = strategy, start: float = start) -> None:
-            attempts.append(Attempt(strategy, outcome, reason, time.process_time() - start))
-
-        folder = directory / strategy
-        folder.mkdir()
-        try:
-            artifact, told = _attempt(strategy, prepared, reference, options, format, folder, watch)
-            if not options.verify and not reference.must_check:
-                done("unproved")
-                return artifact, None, tuple(attempts), told
-            with watch.stage("verify", strategy):
-                proof = (
-                    prove_with_power(artifact, reference, witnesses, options, feeds=feeds)
-                    if options.power
-                    else prove(artifact, reference, options, feeds=feeds)
-                )
-            proof.raise_if_failed()
-        except ProofError as error:
-            first = not any(isinstance(one, ProofError) for one in errors)  # the file that the error is about
-            kept = keep_rejected(artifact.paths, options.output) if options.keep_rejected and first else ()
-            done("rejected", f"{error.message}; kept as {kept[0].name}" if kept else error.message)
-            if options.reproduction is not None and first:
-                reproduction = reproduce(artifact, reference, proof, feeds)
-            if kept:
-                error.add_note(f"the rejected artifact of {strategy} is kept as {', '.join(map(str, kept))}")
-                error.rejected = Rejected(prepared.module, dataclasses.replace(artifact, paths=kept), reference, options, feeds)
-            errors.append(error)
-        except FrozenDecisionError as error:
-            done("refused", error.message)
-            errors.append(error)
-        except TorchportError as error:
-            done("failed", error.message)
-            errors.append(error)
-        else:
-            done("proved" if options.verify else "unproved")
-            return artifact, proof if options.verify else None, tuple(attempts), told
-        shutil.rmtree(folder)
-    chosen = worst(errors, attempts)
-    if options.reproduction is not None and reproduction is not None:
-        chosen.add_note(write_reproduction(reproduction, Path(options.reproduction)))
-    raise chosen
-
-
-def _attempt(
-    strategy: str, prepared: Prepared, reference: Reference, options: ExportOptions, format: Format, folder: Path, watch: _Watch
-) -> tuple[Artifact, tuple[str, ...]]:
-    with watch.stage("capture", strategy), integration_for(prepared.module).capturing(prepared.module):
-        captured = strategies[strategy].capture(prepared, format.form, options)
-    if isinstance(captured, Failure):
-        if isinstance(captured.error, TorchportError):
-            raise captured.error
-        if not isinstance(captured.error, Exception):
-            raise captured.error
-        raise CaptureError(
-            f"{strategy} cannot capture the model: {captured.reason}",
-            where=_class_name(prepared.module),
-            hint=advice_on(captured, prepared.module, other_formats(format), formats_that_decide(format)),
-        ) from captured.error
-    decisive = next((one for one in captured.evidence if one.decisive), None)
-    if decisive is not None:
-        raise FrozenDecisionError(
-            f"{strategy} would freeze a decision that depends on values: {decisive.message}",
-            where=f"{decisive.file}:{decisive.line}" if decisive.file else _class_name(prepared.module),
-            hint=advice_on_decision(formats_that_decide(format), decisive),
-        )
-    with watch.stage("emit", format.name):
-        artifact = format.write(captured, folder, options.output.stem, options, _metadata(prepared, captured))
-    told = [one.message for one in captured.evidence if one.told]
-    return artifact, (*told, *_decided_by_size(captured, reference))
-
-
-def _decided_by_size(captured: Captured, reference: Reference) -> Iterator[str]:
-    """What the file holds as it was at the traced sizes, and nothing that was tried shows wrong: branches, and numbers made of sizes."""
-    for one in captured.evidence:
-        file, line = one.file or "", one.line or 0
-        if one.decisive or not file or not line or is_only_a_check(file, line):
-            continue
-        where = f"({Path(file).name}:{line})"
-        if "Python boolean" in one.message:
-            if (file, line) not in reference.lines_both_ways:
-                yield f"weak: only the branch of the traced size is in the file {where}: {one.message}"
-        elif one.message.startswith("a tensor becomes"):
-            said = "and made no difference at the sizes that were tried"
-            yield f"weak: a number of the traced size is in the file {where}, {said}: {one.message}"
-
-
-def _order(options: ExportOptions, format: Format) -> tuple[str, ...]:
-    if options.strategy != "auto":
-        return (options.strategy,)
-    names = format.strategies
-    if options.try_script and "script" in names:
-        names = ("script", *(name for name in names if name != "script"))
-    return names
-
-
-def _metadata(prepared: Prepared, captured: Captured) -> dict[str, str]:
-    import json
-
-    import torch
-
-    return {
-        "torchport.version": __version__,
-        "torchport.model": _class_name(prepared.module),
-        "torchport.strategy": captured.strategy,
-        "torchport.signature": json.dumps(prepared.signature.to_dict(), sort_keys=True),
-        "torchport.torch": torch.__version__,
-        **({"torchport.limits": json.dumps(prepared.limits.sentences)} if prepared.limits else {}),
-        **({KEY: format_metadata(prepared.metadata)} if prepared.metadata else {}),
-    }
 
 
 def _weight_feeds(module: torch.nn.Module, options: ExportOptions) -> dict[str, Any]:
