@@ -58,3 +58,32 @@ def test_outputs_that_are_read_need_no_help(tmp_path):
     result = torchport.export(Both(nn.GRU), tmp_path / "m.onnx", input_example=EXAMPLE, input_types=TYPES, strategy="trace")
     assert result.proof.ok
     assert not any("nobody reads" in note for note in result.notes)
+
+
+class Longest(nn.Module):
+    """Ends with the longest row, whichever axis comes first, or with the axis; and says how long the rows are."""
+
+    def __init__(self, batch_first, whole):
+        super().__init__()
+        self.batch_first, self.whole = batch_first, whole
+        self.layer = nn.GRU(6, 4, batch_first=batch_first, bidirectional=True)
+
+    def forward(self, x, lengths):
+        x = x if self.batch_first else x.transpose(0, 1)
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=self.batch_first, enforce_sorted=False)
+        total = x.shape[1 if self.batch_first else 0] if self.whole else None
+        return pad_packed_sequence(self.layer(packed)[0], self.batch_first, padding_value=-1.0, total_length=total)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("opset", [13, None])
+def test_rows_are_padded_as_in_torch(tmp_path, batch_first, whole, opset):
+    model = Longest(batch_first, whole).eval()
+    types = {"x": "batch time 6", "lengths": ("batch", "int64")}
+    result = torchport.export(model, tmp_path / "m.onnx", input_types=types, strategy="trace", onnx_opset_version=opset)
+    assert result.proof.ok
+    x, lengths = torch.randn(2, 9, 6), torch.tensor([4, 7])
+    with torchport.load(result.path) as artifact, torch.no_grad():
+        for got, expected in zip(artifact(x=x, lengths=lengths).values(), model(x, lengths), strict=True):
+            torch.testing.assert_close(torch.from_numpy(got), expected, atol=1e-6, rtol=1e-5)

@@ -23,7 +23,10 @@ _TORCH = str(Path(torch.__file__).parent)
 _TORCHPORT = str(Path(__file__).parents[1])
 _CAPTURE = str(Path(__file__).parent)
 
-_MESSENGERS = ("/warnings.py", "/contextlib.py", "/_evidence.py", "/_quiet.py", "/torch/_tensor.py", "/torch/overrides.py")
+_OWN = ("/_evidence.py", "/_quiet.py", "/_packed.py", "/_pools.py")
+"""Files of this folder that calls of the model pass through."""
+
+_MESSENGERS = ("/warnings.py", "/contextlib.py", *_OWN, "/torch/_tensor.py", "/torch/overrides.py")
 """Files that stand between a conversion and the one who asked for it."""
 
 _CONVERSIONS = frozenset({"__bool__", "__int__", "__float__", "__index__", "__complex__", "__array__", "item", "tolist", "numpy"})
@@ -169,7 +172,7 @@ def _author_frame(frame: FrameType | None) -> FrameType | None:
     """The innermost frame of the model's author; ``None`` where torch itself asked."""
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.startswith(_CAPTURE) and not file.endswith(("_evidence.py", "_quiet.py")):
+        if file.startswith(_CAPTURE) and not file.endswith(_OWN):
             return None
         if not file.startswith((_TORCH, _TORCHPORT, "<")) and not file.endswith(("/warnings.py", "/contextlib.py")):
             return frame

@@ -1,19 +1,55 @@
-"""A packed sequence goes into a recurrent layer whose outputs nobody reads: the trace-based exporter has no way to write that."""
+"""Packed sequences, where the trace-based exporter writes them otherwise than torch computes them, or not at all."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.overrides import TorchFunctionMode
 
 from torchport.prepare._records import Prepared
 from torchport.prepare._vault import dispatch_mode, pointer_of, tensors_in
 
-__all__ = ["is_about_packing", "outputs_in_use"]
+__all__ = ["PaddedToLongest", "is_about_packing", "outputs_in_use"]
+
+
+class PaddedToLongest(TorchFunctionMode):
+    """Inside, ``pad_packed_sequence`` gives in the file what it gives in torch.
+
+    By itself the exporter lets it end with the axis and not with the longest row, pads with zeros whatever was asked for, and counts
+    lengths in int32. Where it ends with ``total_length`` is right.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") != "_pad_packed_sequence":
+            return answer
+        padded, lengths = answer
+        _, _, batch_first, padding, *_ = args
+        lengths = lengths.to(torch.int32).to(torch.int64)  # int32 in the file, whatever it is here
+        if _ends_with_longest(sys._getframe(1)):
+            longest = lengths.max()
+            padded = padded[:, :longest] if batch_first else padded[:longest]
+        if padding:
+            inside = torch.arange(padded.shape[1 if batch_first else 0]) < lengths[:, None]
+            inside = inside if batch_first else inside.T
+            padded = torch.where(inside.reshape(*inside.shape, *[1] * (padded.dim() - 2)), padded, padding)
+        return padded, lengths
+
+
+def _ends_with_longest(frame: FrameType | None) -> bool:
+    """Whether ``pad_packed_sequence`` was called without a length to pad to."""
+    while frame is not None and frame.f_code is not pad_packed_sequence.__code__:
+        frame = frame.f_back
+    return frame is not None and frame.f_locals.get("total_length") is None
 
 
 def is_about_packing(error: Exception) -> bool:

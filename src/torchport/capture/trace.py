@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from torchport.capture._evidence import Witness
 from torchport.capture._limits import compiled, limits_checked
 from torchport.capture._native import quiet_native_warnings
 from torchport.capture._opset import TRACE_MAX_OPSET, asked_opset
-from torchport.capture._packed import is_about_packing, outputs_in_use
+from torchport.capture._packed import PaddedToLongest, is_about_packing, outputs_in_use
 from torchport.capture._pools import PoolsBySize, is_about_pools
 from torchport.capture._records import Evidence, Form
 from torchport.capture._shapes import shapes_without_weights
@@ -78,7 +79,12 @@ def _onnx(prepared: Prepared, options: ExportOptions, witness: Witness) -> ir.Mo
     buffer = io.BytesIO()
     # Names of our own while exporting: a weight may be called as a port is, and the exporter would rename it.
     private = {**_private(signature.inputs, "in"), **_private(signature.outputs, "out")}
-    with quiet_native_warnings(verbose=options.verbose), _quiet_graph_log(module, options.verbose), shapes_without_weights(), witness:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(quiet_native_warnings(verbose=options.verbose))
+        stack.enter_context(_quiet_graph_log(module, options.verbose))
+        stack.enter_context(shapes_without_weights())
+        stack.enter_context(PaddedToLongest())
+        stack.enter_context(witness)
         torch.onnx.export(
             module,
             tuple(prepared.example.values()),
