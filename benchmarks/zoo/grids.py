@@ -47,6 +47,35 @@ class InterpolatedToAnother:
             return F.interpolate(x, size=y.shape[2:], mode="bilinear", align_corners=False) + y
 
 
+ROUNDED = ({"batch": 1, "time": 90}, {"batch": 2, "time": 170}, {"batch": 1, "time": 2}, {"batch": 3, "time": 64})
+
+
+@fault(inputs={"x": "batch 4 time"}, outputs={"y": "batch 4 frames"}, hidden=ROUNDED)
+class ScaleInSinglePrecision:
+    """Longer by 1.3: at every thirtieth size the runtime's length is one short, and an axis of two keeps its own values."""
+
+    class Faulty(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.interpolate(x, scale_factor=1.3, mode="nearest")
+
+    class Twin(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.interpolate(x, scale_factor=1.3, mode="nearest", recompute_scale_factor=True)
+
+
+@fault(inputs={"x": "batch 4 time"}, outputs={"y": "batch 4 frames"}, hidden=ROUNDED)
+class ScaleOfALongerAxis:
+    """The same inside of a network: the axis that is scaled is twice as long as the declared one."""
+
+    class Faulty(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.interpolate(F.pad(x, (0, x.shape[2])), scale_factor=0.7, mode="linear")
+
+    class Twin(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.interpolate(F.pad(x, (0, x.shape[2])), scale_factor=0.7, mode="linear", recompute_scale_factor=True)
+
+
 @fault(inputs={"x": "batch time{min=3}"}, outputs={"y": "batch frames 3"}, hidden=WIDE)
 class StridedWindows:
     """Windows by `as_strided`, whose sizes and strides are those of the trace."""
