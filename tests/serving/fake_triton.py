@@ -16,6 +16,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/v2/health/live":
             return self.reply({})
+        if self.path == "/v2":
+            return self.reply({"name": self.options.get("--id", "fake")})
         model = self.path.split("/")[3]
         return self.reply(json.loads((self.repository / model / "config.json").read_text()))
 
@@ -55,7 +57,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def handler(repository, options=()):
-    return type("Bound", (Handler,), {"repository": Path(repository), "options": dict.fromkeys(options, "")})
+    words = options if isinstance(options, dict) else dict.fromkeys(options, "")
+    return type("Bound", (Handler,), {"repository": Path(repository), "options": words})
 
 
 def main():

@@ -3,7 +3,9 @@
 import json
 import sys
 import textwrap
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from torchport.serving import Ports, ServerEnvironment, TritonServer, find_serve
 
 PROGRAM = """\
 #!{python}
-import os, signal, sys
+import json, os, signal, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 options = dict(word.partition("=")[::2] for word in sys.argv[1:])
 if "--break" in options:
@@ -26,14 +28,19 @@ class Live(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
+        self.wfile.write(json.dumps({{"name": options["--id"]}}).encode())
         if "--short" in options:
+            self.wfile.flush()
             sys.stdout.flush()
             os._exit(7)
     def log_message(self, *_):
         pass
 print("backends:", *sorted(os.listdir(options["--backend-directory"])), flush=True)
 print("python3:", os.environ["PATH"].split(os.pathsep)[0], "library:", os.environ["LD_LIBRARY_PATH"], flush=True)
-HTTPServer(("127.0.0.1", int(options["--http-port"])), Live).serve_forever()
+try:
+    HTTPServer(("127.0.0.1", int(options["--http-port"])), Live).serve_forever()
+except OSError:
+    sys.exit("error: the socket is already in use")
 """
 
 
@@ -109,6 +116,50 @@ def test_what_does_not_start_says_why_and_leaves_nothing(environment, tmp_path):
     assert caught.value.where == "http port"
     with pytest.raises(OptionError, match="cannot listen there"):
         TritonServer(repository, environment=environment, ports=Ports(http=70000)).start()
+
+
+class Impostor(BaseHTTPRequestHandler):
+    """Answers everything that a server is asked, and is none of ours."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"name": "triton"}')
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def impostor():
+    with HTTPServer(("127.0.0.1", 0), Impostor) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+class Careless(TritonServer):
+    """Looks at its ports before somebody else takes one."""
+
+    def _check_ports(self):
+        pass
+
+
+def test_somebody_else_who_answers_on_its_port_is_not_taken_for_it(environment, tmp_path, impostor):
+    server = Careless(tmp_path / "repository", environment=environment, ports=Ports(impostor, *(free_ports().grpc, free_ports().metrics)))
+    with pytest.raises(ServeError, match="ended before it answered"):
+        server.start()
+    assert "already in use" in server.log
+
+
+def test_where_free_ports_were_taken_others_are(environment, tmp_path, impostor):
+    server = Careless(tmp_path / "repository", environment=environment)
+    server.ports = Ports(impostor, server.ports.grpc, server.ports.metrics)
+    with server:
+        assert server.ports.http != impostor
+        assert server.client.identity() == server._region
 
 
 def test_backends_that_cannot_be_copied_are_told(environment, tmp_path):

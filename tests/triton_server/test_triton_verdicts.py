@@ -1,5 +1,7 @@
 """The real server loads and refuses the repositories of the corpus as the checker says, with and without completing configurations."""
 
+import sys
+
 import pytest
 from verdicts import LIVE, STRICT, judged, recorded
 
@@ -10,7 +12,7 @@ NAMES = [case.name for case in LIVE]
 LOADED = [case for case in LIVE if "refused" not in recorded()[case.name]["usual"].values()]
 
 
-@pytest.fixture(scope="module", params=["usual", "strict"])
+@pytest.fixture(scope="module", params=[pytest.param(mode, marks=pytest.mark.xdist_group(mode)) for mode in ("usual", "strict")])
 def server(request, environment, tmp_path_factory):
     """One server for all; it loads what it is told to."""
     options = STRICT if request.param == "strict" else ()
@@ -19,6 +21,15 @@ def server(request, environment, tmp_path_factory):
         yield request.param, running
 
 
+@pytest.fixture
+def told(server):
+    """A test that fails shows what the server logged meanwhile."""
+    before = len(server[1].log)
+    yield
+    sys.stdout.write(server[1].log[before:])
+
+
+@pytest.mark.usefixtures("told")
 @pytest.mark.parametrize("case", LIVE, ids=NAMES)
 def test_the_server_says_what_the_checker_says(case, server):
     mode, running = server

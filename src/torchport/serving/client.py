@@ -142,6 +142,13 @@ class Client(ModelClient):
             return False
         return True
 
+    def identity(self) -> str:
+        """What the server calls itself: what it was started with as ``--id``; empty where nothing answers that is one."""
+        try:
+            return str(json.loads(self._call("/v2")[0])["name"])
+        except (ServeError, ValueError, KeyError, TypeError):
+            return ""
+
     def models(self) -> list[Served]:
         """Every model that the server knows, ready or not."""
         listed = json.loads(self._call("/v2/repository/index", b"{}")[0])

@@ -25,6 +25,9 @@ __all__ = ["Ports", "TritonServer", "free_ports"]
 
 _WAIT = 0.05
 _GRACE = 15.0
+_ANSWER = 10.0
+_ATTEMPTS = 3
+_TAKEN = "already in use"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class TritonServer:
         repository: The model repository.
         environment: Where the server is; ``None`` means here.
         host: The address to listen on.
-        ports: Where; ``None`` takes free ones.
+        ports: Where; ``None`` takes free ones, and others where somebody else was faster.
         options: Further options of ``tritonserver``.
         timeout: Seconds that starting may take.
         grace: Seconds that it has to stop by itself.
@@ -81,6 +84,7 @@ class TritonServer:
         self.repository = Path(repository)
         self.host = host
         self.ports = ports or free_ports(host)
+        self._attempts = _ATTEMPTS if ports is None else 1
         self._environment = environment
         self._options = tuple(options)
         self._timeout = timeout
@@ -138,6 +142,16 @@ class TritonServer:
         self._check_ports()
         environment = self._environment or find_server()
         self._settle()
+        for attempt in range(1, self._attempts + 1):
+            try:
+                self._start(environment)
+                return
+            except ServeError:
+                if attempt == self._attempts or _TAKEN not in self.log:
+                    raise
+                self.ports = free_ports(self.host)
+
+    def _start(self, environment: ServerEnvironment) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="torchport-serve-")
         try:
             backends = Path(self._folder.name) / "backends"
@@ -194,6 +208,7 @@ class TritonServer:
             f"--model-repository={self.repository.absolute()}",
             f"--backend-directory={backends}",
             f"--backend-config=python,shm-region-prefix-name={self._region}",
+            f"--id={self._region}",
             "--exit-on-error=false",
             "--exit-timeout-secs=5",
             *listening,
@@ -203,7 +218,8 @@ class TritonServer:
     def _wait(self) -> None:
         assert self._process is not None
         ends = time.monotonic() + self._timeout
-        while not self.client.is_live():
+        client = Client(self.client.url, timeout=_ANSWER)
+        while client.identity() != self._region:  # on a port that was free a moment ago, somebody else may answer by now
             if self._process.poll() is not None:
                 raise ServeError("the server ended before it answered", where=str(self.repository), found=self._complaint())
             if time.monotonic() > ends:
