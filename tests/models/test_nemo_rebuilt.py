@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import golden_archives as golden
 import numpy as np
@@ -403,3 +405,11 @@ def test_an_option_that_is_null_asks_for_nothing(tmp_path):
     model = ModelPT.restore_from(golden.archive(tmp_path, "ctc-conformer", encoder={"an_option_of_tomorrow": None})).eval()
     call = next(calls("ctc-conformer"))
     assert_close(golden.answers("ctc-conformer", call.part, call.seed), answer(model, call))
+
+
+@pytest.mark.parametrize("name", ["ctc-conformer", "hybrid-fastconformer", "rnnt-stateless", "tts-fastpitch-speakers", "speaker-titanet"])
+def test_restoring_loads_no_compiler(tmp_path, name):
+    path = golden.archive(tmp_path, name)
+    code = "import sys; from torchport.models import ModelPT; ModelPT.restore_from(sys.argv[1]); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -35,7 +35,9 @@ class Sinusoids(nn.Module):
     def __init__(self, width: int, *, relative: bool, window: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.relative, self.window = relative, window
-        self.register_buffer("rates", torch.exp(torch.arange(0, width, 2).float() * -(math.log(_BASE) / width)), persistent=False)
+        # Computed on the CPU: on the device meta, where weights are held against the model first, it loads torch's compiler (a second).
+        rates = torch.exp(torch.arange(0, width, 2, device="cpu").float() * -(math.log(_BASE) / width))
+        self.register_buffer("rates", rates.to(torch.get_default_device()), persistent=False)
 
     def forward(self, x: Tensor, before: int = 0) -> Tensor:
         """Codes ``(1, position, width)`` for ``x`` ``(batch, time, width)``: 2 time - 1 positions, or time of them.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchport.models.speech._embedding import embedding
 from torchport.models.speech._options import Options
 from torchport.models.speech._states import RecurrentState
 from torchport.models.speech.encoders import class_of
@@ -49,7 +50,7 @@ class RecurrentPrediction(nn.Module):
         inner.only("rnn_hidden_size", -1, 0, self.width)
         inner.without_effect(*_TRAINING)
         inner.done()
-        embed = nn.Embedding(self.symbols, self.width, padding_idx=self.blank if self.padded else None)
+        embed = embedding(self.symbols, self.width, self.blank if self.padded else None)
         recurrent = nn.ModuleDict({"lstm": nn.LSTM(self.width, self.width, self.layers)})
         self.prediction = nn.ModuleDict({"embed": embed, "dec_rnn": recurrent})
 
@@ -95,7 +96,7 @@ class ContextPrediction(nn.Module):
         self.normalised = norm == "layer"
         older = self.width // 2 // self.context
         sizes = [self.width - older * (self.context - 1), *[older] * (self.context - 1)]
-        self.prediction = nn.ModuleDict({"embeds": nn.ModuleList(nn.Embedding(self.blank + 1, size) for size in sizes)})
+        self.prediction = nn.ModuleDict({"embeds": nn.ModuleList(embedding(self.blank + 1, size) for size in sizes)})
 
     def forward(self, targets: Tensor, *states: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A token ``(batch, 1)`` after those in the state to ``(batch, 1, width)`` and the state after it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from torchport.models.speech._embedding import embedding
 from torchport.models.speech._options import Options
 
 __all__ = ["FeedForwardTransformer", "Predictor", "added"]
@@ -30,7 +31,9 @@ class _Positions(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.register_buffer("inv_freq", 1 / (10000 ** (torch.arange(0.0, width, 2.0) / width)))
+        # Computed on the CPU: on the device meta, where weights are held against the model first, it loads torch's compiler (a second).
+        rates = 1 / (10000 ** (torch.arange(0.0, width, 2.0, device="cpu") / width))
+        self.register_buffer("inv_freq", rates.to(torch.get_default_device()))
 
     def forward(self, x: Tensor) -> Tensor:
         angle = torch.arange(x.size(1), device=x.device).to(x.dtype).unsqueeze(1) * self.inv_freq
@@ -112,7 +115,7 @@ class FeedForwardTransformer(nn.Module):
         if embeds:
             self.tokens, self.padding = options.number("n_embed", least=1), options.number("padding_idx", least=0)
             options.only("d_embed", None, self.width)
-            self.word_emb = nn.Embedding(self.tokens, self.width, padding_idx=self.padding)
+            self.word_emb = embedding(self.tokens, self.width, self.padding)
         options.only("pre_lnorm", False)
         options.without_effect(*_TRAINING)
         options.done()

@@ -17,6 +17,7 @@ from torchport.models._config import Config
 from torchport.models._fastpitch_durations import repeat_by_counts
 from torchport.models._fastpitch_ports import PaceType
 from torchport.models.speech._base import SpeechModel
+from torchport.models.speech._embedding import embedding
 from torchport.models.speech._metadata import of_sound
 from torchport.models.speech._options import Options
 from torchport.models.speech._voice_layers import FeedForwardTransformer, Predictor
@@ -61,7 +62,7 @@ class VoiceNetwork(nn.Module):
         )
         self.duration_predictor = _predictor(options, "duration_predictor", width, voiced=prosody)
         self.pitch_predictor = _predictor(options, "pitch_predictor", width, voiced=prosody)
-        self.speaker_emb = nn.Embedding(voices, width) if voices > 1 else None
+        self.speaker_emb = embedding(voices, width) if voices > 1 else None
         self.pitch_emb = _embedding(options.number("pitch_embedding_kernel_size", least=1), width)
         self.energy_predictor = self.energy_emb = None
         if options.raw("energy_predictor") is not None:
