@@ -13,6 +13,7 @@ from torchport.errors import RuntimeFailure, TorchportError
 from torchport.ports import Signature
 from torchport.verification._records import Array
 from torchport.verification.runtimes._base import PortInFile, Session, check_feeds
+from torchport.verification.runtimes._guards import guard_words
 from torchport.verification.runtimes._process import ChildProcess
 
 __all__ = ["TorchFileSession"]
@@ -35,6 +36,7 @@ class TorchFileSession(Session):
         self._signature = signature
         self._child = child or ChildProcess(kind, path, threads=torch.get_num_threads(), timeout=timeout)
         signature = signature or _signature_in(self._child.about.get("metadata", ""))
+        self._ports = signature
         if signature is None:
             self.inputs = tuple(PortInFile(name) for name in self._child.about["arguments"])
             self.outputs = ()
@@ -53,7 +55,11 @@ class TorchFileSession(Session):
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Answers one set of inputs."""
         check_feeds(self.input_names, inputs, "the file")
-        arrays = self._child.run(inputs, self.input_names)
+        try:
+            arrays = self._child.run(inputs, self.input_names)
+        except RuntimeFailure as error:
+            error.hint = error.hint or guard_words(str(error.found), self._ports)
+            raise
         names = self.output_names or tuple(f"output_{index}" for index in range(len(arrays)))
         if len(arrays) != len(names):
             raise RuntimeFailure(
