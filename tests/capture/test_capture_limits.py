@@ -8,7 +8,7 @@ import pytest
 import torch
 from prepared_by_hand import options, prepare
 
-from torchport.capture import Captured, strategies
+from torchport.capture import Captured, _limits, strategies
 from torchport.ports.limits import AtMost, Limits, SizeLimit
 
 CASES = {
@@ -42,6 +42,20 @@ def check(answers, good, bad, message):
     for size in bad:
         with pytest.raises(Exception, match=message):
             answers(torch.ones(2, size, 4), torch.ones(2, FRAMES, 4))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+@pytest.mark.parametrize("size", [4, 5, 8, 12, 40, 41])
+def test_a_check_means_in_a_program_what_it_means_in_python(size):
+    x, other = torch.ones(2, size), torch.ones(11)
+    for function, arguments in ((_limits._within, (1, 5, 40, 4, "limit")), (_limits._at_most, (1, other, 0, "limit"))):
+        outcomes = []
+        for one in (function, _limits._script(function)):
+            try:
+                outcomes.append(one(x, *arguments).shape)
+            except Exception as error:
+                outcomes.append("limit, not" in str(error))
+        assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.freeze. is deprecated")

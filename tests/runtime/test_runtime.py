@@ -251,6 +251,19 @@ def test_features_of_another_rank_are_refused(ctc):
         open_recognizer(*ctc[1])(np.zeros((1, 7, 31), np.float32))
 
 
+def test_audio_that_the_model_was_found_to_refuse_is_refused_with_the_limit(tmp_path):
+    class Short(Ctc):
+        def forward(self, mel, mel_lengths):
+            if mel.shape[2] > 200:
+                raise ValueError("too long")
+            return super().forward(mel, mel_lengths)
+
+    Short().export(tmp_path / "m.onnx")
+    with pytest.raises(RuntimeFailure, match="the file refuses these sizes") as refused:
+        open_recognizer(tmp_path / "m.onnx")(np.zeros((1, 6, 201), np.float32))
+    assert refused.value.expected == "time must be 200 or less"
+
+
 def test_a_file_that_is_none_is_refused(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"nothing")
     with pytest.raises(RuntimeFailure, match="refuses the file"):
