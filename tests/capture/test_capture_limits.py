@@ -48,7 +48,7 @@ def check(answers, good, bad, message):
 @pytest.mark.parametrize("size", [4, 5, 8, 12, 40, 41])
 def test_a_check_means_in_a_program_what_it_means_in_python(size):
     x, other = torch.ones(2, size), torch.ones(11)
-    for function, arguments in ((_limits._within, (1, 5, 40, 4, "limit")), (_limits._at_most, (1, other, 0, "limit"))):
+    for function, arguments in ((_limits._within, (1, 5, 40, 4, "limit")), (_limits._at_most, (1, other, 0, 2, -1, 3, "limit"))):
         outcomes = []
         for one in (function, _limits._script(function)):
             try:

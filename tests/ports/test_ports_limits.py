@@ -16,6 +16,8 @@ LIMITS = [
     (SizeLimit("time", multiple_of=4), "time must be a multiple of 4"),
     (SizeLimit("time", 8, 96, 8), "time must be 8 to 96 and a multiple of 8"),
     (AtMost("picks", "x_frames"), "picks must be at most x_frames"),
+    (AtMost("picks", "x_frames", 2, -3), "picks must be at most 2 times x_frames minus 3"),
+    (AtMost("picks", "time", 1, 10, 4), "picks must be at most time plus 10 over 4"),
 ]
 SYMBOLS = ["batch", "time", "x_time", "picks", "x_frames"]
 
@@ -52,7 +54,7 @@ def test_only_what_was_not_declared_was_found():
     declared = Signature.of(inputs={"x": "batch time{min=2,max=90,multiple_of=2}", "y": "batch frames"})
     assert not limits_found(declared, declared)
     settled = declared.restricted({"time": (4, None), "frames": (None, 7)})
-    assert limits_found(declared, settled, [("frames", "time")]) == Limits(
+    assert limits_found(declared, settled, [AtMost("frames", "time")]) == Limits(
         (SizeLimit("time", 4), SizeLimit("frames", most=7)), (AtMost("frames", "time"),)
     )
 

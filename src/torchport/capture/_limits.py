@@ -63,7 +63,7 @@ def _places(limit: Limit, prepared: Prepared) -> tuple[_Place, _Place]:
 def compiled(limit: Limit, x: torch.Tensor, axis: int, other: torch.Tensor, large: int) -> torch.Tensor:
     """A check for a trace: a compiled function is kept whole, with its branch and its error."""
     if isinstance(limit, AtMost):
-        return _script(_at_most)(x, axis, other, large, limit.sentence)
+        return _script(_at_most)(x, axis, other, large, limit.factor, limit.offset, limit.divisor, limit.sentence)
     most = _ALL if limit.most is None else limit.most
     return _script(_within)(x, axis, limit.least or 0, most, limit.multiple_of, limit.sentence)
 
@@ -80,8 +80,10 @@ def _within(x: torch.Tensor, axis: int, least: int, most: int, factor: int, limi
     return x
 
 
-def _at_most(x: torch.Tensor, small: int, other: torch.Tensor, large: int, limit: str) -> torch.Tensor:
-    if x.size(small) > other.size(large):
+def _at_most(
+    x: torch.Tensor, small: int, other: torch.Tensor, large: int, factor: int, offset: int, divisor: int, limit: str
+) -> torch.Tensor:
+    if divisor * x.size(small) > factor * other.size(large) + offset:
         raise ValueError(f"{limit}, not {x.size(small)} and {other.size(large)}")
     return x
 
@@ -90,7 +92,7 @@ def asserted(limit: Limit, x: torch.Tensor, axis: int, other: torch.Tensor, larg
     """A check for ``torch.export``: a comparison of tensors, which it does not decide by what it knows of the sizes."""
     size = _as_tensor(x.shape[axis])
     if isinstance(limit, AtMost):
-        good = [size <= _as_tensor(other.shape[large])]
+        good = [limit.divisor * size <= limit.factor * _as_tensor(other.shape[large]) + limit.offset]
     else:
         good = [] if limit.least is None else [size >= limit.least]
         good += [] if limit.most is None else [size <= limit.most]

@@ -90,12 +90,17 @@ class _Check:
         self._pass_where(self._node("Equal", found, nearest))
 
     def relation(self, limit: AtMost, small: int, other: ir.Value, large: int) -> None:
-        """An axis is no greater than one of this or another input."""
-        sizes = [
+        """An axis is no greater than what one of this or another input makes it."""
+        left, right = (
             self._node("Gather", self._node("Shape", port), self._constant(f"axis_{place}", np.array([axis], dtype=np.int64)))
             for place, (port, axis) in enumerate(((self.port, small), (other, large)))
-        ]
-        self._pass_where(self._node("LessOrEqual", *sizes))
+        )
+        for number, operator in ((limit.factor, "Mul"), (limit.offset, "Add")):
+            if number != (1 if operator == "Mul" else 0):
+                right = self._node(operator, right, self._constant(operator.lower(), np.array([number], dtype=np.int64)))
+        if limit.divisor > 1:
+            left = self._node("Mul", left, self._constant("times", np.array([limit.divisor], dtype=np.int64)))
+        self._pass_where(self._node("LessOrEqual", left, right))
 
     def _pass_where(self, good: ir.Value) -> None:
         keep, fail = (self._constant(name, np.full(self._rank, value, dtype=np.int64)) for name, value in (("keep", 0), ("fail", _INVALID)))

@@ -46,20 +46,45 @@ class SizeLimit:
 
 @dataclass(frozen=True)
 class AtMost:
-    """One symbol is never greater than another.
+    """One symbol is never greater than another, or than a multiple of it and some more: ``divisor * small <= factor * large + offset``.
+
+    Attributes:
+        small: The symbol that is bounded.
+        large: The symbol that bounds it.
+        factor: What the greater one is taken times.
+        offset: What is added to that.
+        divisor: What the lesser one is taken times; one of the two is 1.
 
     Example:
-        >>> AtMost("picks", "frames").sentence
-        'picks must be at most frames'
+        >>> AtMost("picks", "frames").sentence, AtMost("picks", "frames", 2, -1).sentence
+        ('picks must be at most frames', 'picks must be at most 2 times frames minus 1')
     """
 
     small: str
     large: str
+    factor: int = 1
+    offset: int = 0
+    divisor: int = 1
+
+    @property
+    def bound(self) -> str:
+        """What bounds the lesser one, in words."""
+        times = f"{self.factor} times " if self.factor > 1 else ""
+        more = f" {'plus' if self.offset > 0 else 'minus'} {abs(self.offset)}" if self.offset else ""
+        return f"{times}{self.large}{more}" + (f" over {self.divisor}" if self.divisor > 1 else "")
 
     @property
     def sentence(self) -> str:
         """The limit in words."""
-        return f"{self.small} must be at most {self.large}"
+        return f"{self.small} must be at most {self.bound}"
+
+    def greatest(self, large: int) -> int:
+        """The greatest size of the lesser one beside a size of the greater one."""
+        return (self.factor * large + self.offset) // self.divisor
+
+    def holds(self, small: int, large: int) -> bool:
+        """Whether two sizes are within it."""
+        return small <= self.greatest(large)
 
 
 Limit = SizeLimit | AtMost
@@ -90,13 +115,13 @@ class Limits:
         return tuple(one.sentence for one in self)
 
 
-def limits_found(declared: Signature, settled: Signature, at_most: Collection[tuple[str, str]] = ()) -> Limits:
+def limits_found(declared: Signature, settled: Signature, at_most: Collection[AtMost] = ()) -> Limits:
     """What a settled signature has that the declared one does not, of the symbols of the inputs.
 
     Args:
         declared: As declared, under the symbols of ``settled``.
         settled: With what was found.
-        at_most: Pairs of symbols, the first never greater than the second.
+        at_most: Relations that were found.
 
     Example:
         >>> ports = Signature.of(inputs={"x": "batch time{min=2}"})
@@ -114,7 +139,7 @@ def limits_found(declared: Signature, settled: Signature, at_most: Collection[tu
         factor = axis.multiple_of if axis.multiple_of != was.multiple_of else 1
         if least is not None or most is not None or factor > 1:
             sizes.append(SizeLimit(symbol, least, most, factor))
-    return Limits(tuple(sizes), tuple(AtMost(*pair) for pair in at_most))
+    return Limits(tuple(sizes), tuple(at_most))
 
 
 def places_of(signature: Signature, symbol: str, inputs: Collection[str]) -> tuple[str, tuple[int, ...]] | None:
@@ -155,13 +180,21 @@ def limits_named_in(error: str, symbols: Collection[str]) -> tuple[str, ...]:
     return tuple(f"{symbol} must be {_in_words(rest)}" for symbol, rest in said)
 
 
+_BOUND = re.compile(r"at_most_(?:(\d+)_times_)?(\w+?)(?:_(plus|minus)_(\d+))?(?:_over_(\d+))?")
+
+
 def _in_words(rest: str) -> str:
-    other = rest.removeprefix("at_most_")
-    return rest.replace("_", " ") if other == rest else f"at most {other}"
+    bound = _BOUND.fullmatch(rest)
+    if bound is None:
+        return rest.replace("_", " ")
+    times, large, sign, more, over = bound.groups()
+    offset = 0 if more is None else int(more) if sign == "plus" else -int(more)
+    return f"at most {AtMost('', large, int(times or 1), offset, int(over or 1)).bound}"
 
 
 _SAID = re.compile(
-    r"(?:Value|Runtime)Error: (\w+ must be (?:\d+ to \d+|\d+ or (?:more|less)|a multiple of \d+|at most \w+)(?: and a multiple of \d+)?)"
+    r"(?:Value|Runtime)Error: "
+    r"(\w+ must be (?:\d+ to \d+|\d+ or (?:more|less)|a multiple of \d+|at most [\w ]+?)(?: and a multiple of \d+)?)"
     r"(?:, not ([\w ]+))?\s*\Z"
 )
 

@@ -13,7 +13,7 @@ import torch
 from torchport.errors import TorchportError
 from torchport.ports import AxisKind, Signature, make_inputs
 from torchport.ports.extremes import Extreme
-from torchport.ports.limits import Limits, limits_found
+from torchport.ports.limits import AtMost, Limits, limits_found
 from torchport.verification._records import Case, Refusal
 from torchport.verification.arrays import to_arrays
 from torchport.verification.branches import Branches
@@ -139,7 +139,7 @@ class Settled:
         ranges: Symbol to its range, for symbols whose range was found here.
         merged: Symbol to the one that it was merged into.
         notes: What was found, in words.
-        at_most: Pairs of symbols: the first is never greater than the second.
+        at_most: Symbols that others bound.
     """
 
     signature: Signature
@@ -149,7 +149,7 @@ class Settled:
     ranges: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     merged: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    at_most: list[tuple[str, str]] = field(default_factory=list)
+    at_most: list[AtMost] = field(default_factory=list)
 
     def keep(self, answer: Case | Refusal) -> bool:
         """Adds an answer to the cases; says whether it is one."""
@@ -164,15 +164,22 @@ class Settled:
         return limits_found(declared, self.signature, self.at_most)
 
     def fits(self, sizes: Mapping[str, int]) -> bool:
-        """Whether no symbol is greater than one that it may not exceed."""
-        return all(sizes[small] <= sizes[large] for small, large in self.at_most)
+        """Whether no symbol is greater than what bounds it."""
+        return all(one.holds(sizes[one.small], sizes[one.large]) for one in self.at_most)
 
     def fitted(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """The sizes, each no greater than what it may not exceed."""
-        fitting = dict(sizes)
-        for small, large in self.at_most:
-            fitting[small] = min(fitting[small], fitting[large])
+        """The sizes, each no greater than what bounds it; where that leaves none, what bounds it is larger."""
+        fitting, symbols = dict(sizes), self.signature.symbols
+        for one in self.at_most * len(self.at_most):  # what one enlarges, another may have bounded before
+            least = symbols[one.small].smallest
+            while one.greatest(fitting[one.large]) < least:
+                fitting[one.large] += symbols[one.large].multiple_of
+            fitting[one.small] = min(fitting[one.small], one.greatest(fitting[one.large]))
         return fitting
+
+    def relates(self, small: str, large: str) -> bool:
+        """Whether it is known how the second bounds the first."""
+        return any((one.small, one.large) == (small, large) for one in self.at_most)
 
 
 def smallest_batch(settled: Settled) -> dict[str, int]:

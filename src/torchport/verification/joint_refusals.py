@@ -8,6 +8,7 @@ from itertools import permutations
 from torchport.ports import AxisKind
 from torchport.verification._records import Case, Refusal
 from torchport.verification.asking import Asker, Settled, with_symbol
+from torchport.verification.relations import relate, relation_between
 
 __all__ = ["settle_jointly"]
 
@@ -34,21 +35,18 @@ def _back(settled: Settled, sizes: Mapping[str, int], names: Sequence[str]) -> d
 
 
 def _relate(asker: Asker, settled: Settled, sizes: Mapping[str, int]) -> bool:
-    """Whether one symbol may not exceed another: they are answered while it does not, refused as soon as it does."""
+    """Whether one symbol bounds another, and these sizes break it."""
     symbols = settled.signature.symbols
     known = [settled.traced, *(case.sizes for case in settled.cases)]
     free = [name for name in sizes if symbols[name].kind is not AxisKind.Batch]
     for small, large in permutations(free, 2):
-        if sizes[small] <= sizes[large] or any(one[small] > one[large] for one in known) or (small, large) in settled.at_most:
+        if settled.relates(small, large) or not _answers(asker, settled, {**sizes, small: min(sizes[small], settled.traced[small])}):
             continue
-        equal, past = {**sizes, small: sizes[large]}, {**sizes, small: sizes[large] + symbols[small].multiple_of}
-        if not symbols[small].allows(equal[small]) or not settled.fits(equal):
+        found = relation_between(asker, settled, small, large)
+        if found is None or found[0].holds(sizes[small], sizes[large]):
             continue
-        refusal = asker.ask(settled.signature, past)
-        if _answers(asker, settled, equal) and isinstance(refusal, Refusal):
-            settled.at_most.append((small, large))
-            settled.refusals.append(refusal)
-            settled.notes.append(f"`{small}` is never greater than `{large}`: the model refuses sizes that break this")
+        if all(found[0].holds(one[small], one[large]) for one in known):
+            relate(settled, *found)
             return True
     return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from torchport.errors import ReferenceRunError
@@ -14,6 +15,7 @@ from torchport.verification.past_far import settle_far
 from torchport.verification.past_forks import settle_forks
 from torchport.verification.past_tables import settle_tables
 from torchport.verification.pointing import settle_pointers
+from torchport.verification.relations import relate, relation_between
 from torchport.verification.sizes import cover, levels
 
 __all__ = ["settle_sizes"]
@@ -104,8 +106,9 @@ def _unite(asker: Asker, settled: Settled, group: tuple[str, ...]) -> None:
         settled.merged[name] = first
         asker.pointers = {port: first if symbol == name else symbol for port, symbol in asker.pointers.items()}
         del settled.traced[name]
-        pairs = [tuple(first if one == name else one for one in pair) for pair in settled.at_most]
-        settled.at_most = [(small, large) for small, large in pairs if small != large]
+        both = [replace(one, small=first if one.small == name else one.small) for one in settled.at_most]
+        both = [replace(one, large=first if one.large == name else one.large) for one in both]
+        settled.at_most = [one for one in both if one.small != one.large]
         settled.notes.append(f"`{name}` always equals `{first}`: one axis")
     asker.forget()
 
@@ -131,6 +134,10 @@ def _narrow(asker: Asker, settled: Settled) -> bool:
         high = _greatest(asker, settled, name, axis, traced, max(refused)) if max(refused) > traced else axis.max
         if (low, high) == (traced, traced):
             return False
+        step = axis.multiple_of
+        edges = [*[low - step][: low > axis.smallest], *([] if high is None or high == axis.max else [high + step])]
+        if edges and _relate(asker, settled, name, edges):  # what is refused far away may be refused for more than one reason
+            return True
         if low > axis.smallest or high != axis.max:
             settled.signature = with_symbol(settled.signature, name, min=low, max=high)
             settled.ranges[name] = (low, high)
@@ -141,18 +148,18 @@ def _narrow(asker: Asker, settled: Settled) -> bool:
 
 def _relate(asker: Asker, settled: Settled, name: str, refused: Sequence[int]) -> bool:
     """Whether the refused sizes are those past another symbol's size: answered when that one moves along."""
-    traced, symbols = settled.traced, settled.signature.symbols
-    for other, size in traced.items():
-        above, below = [one for one in refused if one > size], [one for one in refused if one < size]
-        for far, pair in ((max(above, default=None), (name, other)), (min(below, default=None), (other, name))):
-            if far is None or other == name or pair in settled.at_most or not symbols[other].allows(far):
+    symbols, traced = settled.signature.symbols, settled.traced[name]
+    for far in (*(one for one in refused if one < traced), *[max(refused)][: max(refused) > traced]):
+        for other in settled.traced:
+            small, large = (name, other) if far > traced else (other, name)
+            if other == name or settled.relates(small, large):
                 continue
-            if len(above if pair[0] == name else below) < len(refused) or not settled.fits({**traced, name: far, other: far}):
+            along = (far, 2 * far + 1, 6 * far + 1) if small == name else (far, symbols[other].smallest)
+            moves = ({**settled.traced, name: far, other: size} for size in along if symbols[other].allows(size))
+            if not any(settled.fits(sizes) and _answers(asker, settled, sizes) for sizes in moves):
                 continue
-            if _answers(asker, settled, {**traced, name: far, other: far}):
-                settled.at_most.append(pair)
-                _keep_refusal(asker, settled, {name: far})
-                settled.notes.append(f"`{pair[0]}` is never greater than `{pair[1]}`: the model refuses sizes that break this")
+            if (found := relation_between(asker, settled, small, large)) is not None:
+                relate(settled, *found)
                 return True
     return False
 
