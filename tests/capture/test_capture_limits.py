@@ -17,6 +17,8 @@ CASES = {
     "most": (Limits((SizeLimit("time", most=20),)), [1, 20], [21], "time must be 20 or less"),
     "factor": (Limits((SizeLimit("time", multiple_of=8),)), [8, 64], [7, 12], "time must be a multiple of 8"),
     "relation": (Limits((), (AtMost("time", "frames"),)), [1, 30], [31, 90], "time must be at most frames"),
+    "line": (Limits((), (AtMost("time", "frames", 2, -1),)), [1, 59], [60, 90], "time must be at most 2 times frames minus 1"),
+    "share": (Limits((), (AtMost("time", "frames", 1, 2, 2),)), [1, 16], [17, 30], "time must be at most frames plus 2 over 2"),
     "two": (Limits((SizeLimit("time", 3),), (AtMost("time", "frames"),)), [3, 30], [2, 31], "time must be"),
 }
 FRAMES = 30

@@ -67,6 +67,15 @@ class Related(nn.Module):
         return x.sum(1) + context.sum(1)
 
 
+class Doubled(nn.Module):
+    """Fewer than two of one for each of another."""
+
+    def forward(self, x, context):
+        if x.shape[1] >= 2 * context.shape[1]:
+            raise ValueError("too many for each")
+        return x.sum(1) + context.sum(1)
+
+
 class Pair(nn.Module):
     """A least size of 2, which torch.export takes for one of its own making."""
 
@@ -107,6 +116,13 @@ MODELS = {
         "asked must be at most given",
         [{"x": (1, 3, 4), "context": (1, 3, 4)}, {"x": (2, 1, 4), "context": (2, 9, 4)}],
         [{"x": (1, 4, 4), "context": (1, 3, 4)}, {"x": (1, 90, 4), "context": (1, 2, 4)}],
+    ),
+    "doubled": (
+        Doubled,
+        {"x": "batch asked 4", "context": "batch given 4"},
+        "asked must be at most 2 times given minus 1",
+        [{"x": (1, 5, 4), "context": (1, 3, 4)}, {"x": (2, 1, 4), "context": (2, 1, 4)}],
+        [{"x": (1, 6, 4), "context": (1, 3, 4)}, {"x": (1, 2, 4), "context": (1, 1, 4)}],
     ),
     "pair": (Pair, {"x": "batch time 4"}, "time must be 2 or more", [row(2), row(3)], [row(1)]),
 }
