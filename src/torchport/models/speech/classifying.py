@@ -5,7 +5,7 @@ After Majumdar and Ginsburg, "MatchboxNet" (https://arxiv.org/abs/2004.08531), a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -45,35 +45,6 @@ class ClassifierHead(nn.Module):
         return scores.softmax(dim=-1) if self.normalised else scores
 
 
-class Classifier(FeatureModel):
-    """An encoder and a classifier: NeMo's ``EncDecClassificationModel``.
-
-    Args:
-        cfg: The config of the archive.
-        trainer: Kept as ``self.trainer``.
-    """
-
-    def __init__(self, cfg: object = None, trainer: Any = None) -> None:
-        super().__init__(cfg, trainer)
-        self.decoder = ClassifierHead(self.cfg.get("decoder"))
-
-    def forward(self, audio_signal: Tensor, length: Tensor) -> Tensor:
-        """Classifies features ``(batch, band, time)`` with lengths int64 ``(batch,)``: scores ``(batch, class)``."""
-        encoded, _ = self.encoder(audio_signal, length)
-        answer: Tensor = self.decoder(encoded)
-        return answer
-
-    @property
-    def output_types(self) -> dict[str, NeuralType]:
-        """Scores of every class."""
-        return {"logits": NeuralType(("B", "D"), LogitsType())}
-
-    def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
-        """Feature settings and what the classes are called."""
-        stated = of_encoder(self.cfg, self.encoder)
-        return {"task": "classification", "model_class": self.cfg["target"], **stated, **of_labels(self.cfg)}
-
-
 class FrameHead(nn.Module):
     """Scores of every class for each frame: linear layers with an activation in between.
 
@@ -104,7 +75,51 @@ class FrameHead(nn.Module):
         return x.log_softmax(dim=-1) if self.normalised else x
 
 
-class FrameClassifier(FeatureModel):
+class _Classifying(FeatureModel):
+    """An encoder, and a head that classifies what it gives.
+
+    Attributes:
+        head: The class of the head, made from the config's section ``decoder``.
+        task: What the artifact says that it is for.
+    """
+
+    head: ClassVar[type[nn.Module]]
+    task: ClassVar[str]
+
+    def __init__(self, cfg: object = None, trainer: Any = None) -> None:
+        super().__init__(cfg, trainer)
+        self.decoder = self.head(self.cfg.get("decoder"))
+
+    def forward(self, audio_signal: Tensor, length: Tensor) -> Tensor:
+        """Classifies features ``(batch, band, time)`` with lengths int64 ``(batch,)``; gives what the head gives."""
+        encoded, _ = self.encoder(audio_signal, length)
+        answer: Tensor = self.decoder(encoded)
+        return answer
+
+    def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
+        """Feature settings and what the classes are called."""
+        stated = of_encoder(self.cfg, self.encoder)
+        return {"task": self.task, "model_class": self.cfg["target"], **stated, **of_labels(self.cfg)}
+
+
+class Classifier(_Classifying):
+    """An encoder and a classifier of whole rows: NeMo's ``EncDecClassificationModel``.
+
+    Args:
+        cfg: The config of the archive.
+        trainer: Kept as ``self.trainer``.
+    """
+
+    head = ClassifierHead
+    task = "classification"
+
+    @property
+    def output_types(self) -> dict[str, NeuralType]:
+        """Scores of every class, ``(batch, class)``."""
+        return {"logits": NeuralType(("B", "D"), LogitsType())}
+
+
+class FrameClassifier(_Classifying):
     """An encoder and a classifier of frames: NeMo's ``EncDecFrameClassificationModel``.
 
     Args:
@@ -112,22 +127,10 @@ class FrameClassifier(FeatureModel):
         trainer: Kept as ``self.trainer``.
     """
 
-    def __init__(self, cfg: object = None, trainer: Any = None) -> None:
-        super().__init__(cfg, trainer)
-        self.decoder = FrameHead(self.cfg.get("decoder"))
-
-    def forward(self, audio_signal: Tensor, length: Tensor) -> Tensor:
-        """Classifies features ``(batch, band, time)`` with lengths int64 ``(batch,)``: scores ``(batch, time, class)``."""
-        encoded, _ = self.encoder(audio_signal, length)
-        answer: Tensor = self.decoder(encoded)
-        return answer
+    head = FrameHead
+    task = "frame_classification"
 
     @property
     def output_types(self) -> dict[str, NeuralType]:
-        """Scores of every class for each frame."""
+        """Scores of every class for each frame, ``(batch, time, class)``."""
         return {"outputs": NeuralType(("B", "T", "D"), LogitsType())}
-
-    def export_metadata(self, subnet: str = "self") -> dict[str, Any]:
-        """Feature settings and what the classes are called."""
-        stated = of_encoder(self.cfg, self.encoder)
-        return {"task": "frame_classification", "model_class": self.cfg["target"], **stated, **of_labels(self.cfg)}
