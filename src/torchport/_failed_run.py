@@ -86,6 +86,8 @@ def _range(tensor: torch.Tensor) -> str:
 
 def _hint(text: str, tensors: Mapping[str, torch.Tensor], declared: Mapping[str, Port], origin: str) -> str:
     suspects = [suspect for name, port in declared.items() if name in tensors for suspect in _suspects(name, port, tensors[name], text)]
+    if not suspects and re.search(r"\bLong\b|int64|used as indices", text):
+        suspects = _whole(tensors, declared)
     if not suspects and re.search("dtype|scalar type", text):
         given = [f"{name} is {str(tensor.dtype).removeprefix('torch.')}" for name, tensor in tensors.items() if name in declared]
         suspects = [f"the model takes another dtype, and {', '.join(given)}"] if given else []
@@ -98,6 +100,19 @@ def _hint(text: str, tensors: Mapping[str, torch.Tensor], declared: Mapping[str,
     if origin == MADE_FROM_TYPES:
         return f"{said}declare what the model takes, or pass an input_example that it answers"
     return f"{said}call the model with this example yourself"
+
+
+def _whole(tensors: Mapping[str, torch.Tensor], declared: Mapping[str, Port]) -> list[str]:
+    """What to declare where the model wants whole numbers and an input is of fractions."""
+    names = [
+        name for name, tensor in tensors.items() if tensor.is_floating_point() and name in declared and declared[name].axes is not None
+    ]
+    if not names:
+        return []
+    axes = declared[names[0]].text
+    who = f"`{names[0]}` has to" if len(names) == 1 else f"one of {', '.join(names)} has to"
+    way = f'input_types={{"{names[0]}": ("{axes}", "int64")}} (--input-type "{names[0]}={axes},int64")'
+    return [f"{who} hold whole numbers, as in {way}"]
 
 
 def _suspects(name: str, port: Port, tensor: torch.Tensor, text: str) -> Iterator[str]:

@@ -50,6 +50,8 @@ def test_the_command_at_hand_has_the_first_word():
     assert spelling_of(COMMANDS, ["request"]).name("expected") == "--expected"
     assert spelling_of(COMMANDS, ["request", "m"])("inputs='a.npz'") == "--input a.npz"
     assert spelling_of(COMMANDS, []).name("nothing") == "nothing"
+    assert SPELLING.name("input_types['mel']") == "--input-type mel"
+    assert SPELLING.name("elsewhere['mel']") == "elsewhere['mel']"
 
 
 def test_errors_notes_and_documents_are_spelled_so(torchport_cli, folder):

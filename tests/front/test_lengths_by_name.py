@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import torchport
+from torchport.errors import ReferenceRunError
 from torchport.ports import Signature
 from torchport.ports.lengths import lengths_by_name
 
@@ -67,3 +68,13 @@ def test_whole_numbers_for_each_row_are_lengths_by_name(name, port, measured):
     found = lengths_by_name(Signature.of(inputs={"mels": "batch time 5", name: port}))
     assert found.get(name, (None, None))[1] == measured
     assert not lengths_by_name(Signature.of(inputs={"mels": "batch 5", name: port}))
+
+
+def test_whole_numbers_declared_as_fractions_are_told_with_what_to_write(tmp_path):
+    table = nn.Embedding(9, 4)
+    with pytest.raises(ReferenceRunError) as caught:
+        torchport.export(table, tmp_path / "m.onnx", input_types={"input": "batch time"})
+    way = 'input_types={"input": ("batch time", "int64")} (--input-type "input=batch time,int64")'
+    assert f"`input` has to hold whole numbers, as in {way}" in caught.value.hint
+    with pytest.raises(ReferenceRunError, match="one of x, word_length has to hold whole numbers"):
+        torchport.export(Weighed(), tmp_path / "m.onnx", input_types={"x": "batch time 5", "word_length": "batch"})

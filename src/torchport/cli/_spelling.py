@@ -12,6 +12,8 @@ __all__ = ["Spelling", "spelling_of"]
 _VALUE = r"""'[^']*'|"[^"]*"|\{[^{}]*\}|\([^()]*\)|\[[^\[\]]*\]|…|\.\.\.|[\w.+-]*\w"""
 _IN_WORDS = re.compile(rf"(?<![\w.=/-])(?P<name>[a-zA-Z_]\w*)(?:=(?P<value>{_VALUE})|\[[^\[\]]*\])(?: \((?P<said>--[^()]*)\))?")
 
+_ENTRY = re.compile(r"""(?P<name>\w+)\[(['"])(?P<key>[^'"]*)\2\]""")
+
 
 @dataclass(frozen=True)
 class Option:
@@ -67,9 +69,12 @@ class Spelling:
         return "".join([*parts, text[start:]])
 
     def name(self, text: str) -> str:
-        """The option, where the text is the name of an argument and nothing else."""
-        option = self.options.get(text)
-        return text if option is None else option.on
+        """The option, where the text is the name of an argument, or of one entry of it (``input_types['mel']``), and nothing else."""
+        entry = _ENTRY.fullmatch(text)
+        option = self.options.get(text if entry is None else entry["name"])
+        if option is None:
+            return text
+        return option.on if entry is None else f"{option.on} {entry['key']}"
 
 
 def _within_a_call(before: str) -> bool:
