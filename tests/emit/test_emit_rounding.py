@@ -53,6 +53,28 @@ def test_shares_in_the_model_s_own_code_are_rounded_as_python_does(tmp_path):
             np.testing.assert_allclose(answer, Shared()(x).numpy(), rtol=1e-5)
 
 
+SHARES = {
+    "half up": lambda size: math.floor(size * 0.35 + 0.5),
+    "of one less": lambda size: math.floor((size - 1) * 0.29),
+    "of a share": lambda size: math.floor(size * 0.7 * 0.3),
+    "over a number": lambda size: math.ceil((2 * size + 1) / 0.7),
+}
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_a_share_with_steps_around_it_is_rounded_as_python_does(tmp_path, share):
+    class Padded(nn.Module):
+        def forward(self, x):
+            return nn.functional.pad(x, (0, SHARES[share](x.shape[1])))
+
+    path = tmp_path / "m.onnx"
+    torchport.export(Padded(), path, input_types={"x": "batch time"}, strategy="torch_export")
+    with torchport.load(path) as loaded:
+        for size in range(1, 1000):
+            x = torch.ones(1, size)
+            assert next(iter(loaded({"x": x}).values())).shape == Padded()(x).shape, size
+
+
 @pytest.mark.parametrize("scale", [2.0, 0.5, 1.5, 0.25])
 def test_scales_that_single_precision_holds_leave_the_file_as_it_is(tmp_path, scale):
     path = tmp_path / "m.onnx"

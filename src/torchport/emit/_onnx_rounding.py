@@ -1,4 +1,4 @@
-"""Whole numbers made of a share of a size, as Python and torch compute them: in double precision, where exporters write single.
+"""Whole numbers made of shares of sizes, as Python and torch compute them: in double precision, where exporters write single.
 
 ``int(x.shape[1] * 1.3)`` is 117 for a size of 90; in single precision the product falls short of 117, and the file would be one step
 off. That is so at about every thirtieth size.
@@ -6,7 +6,6 @@ off. That is so at about every thirtieth size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -26,6 +25,12 @@ _SIMPLE, _RARE = 64, 4096
 _THROUGH = frozenset({"Gather", "Squeeze", "Unsqueeze", "Slice", "Reshape", "Concat", "Identity", "Cast"})
 """What lies between a ``Shape`` and the size that is taken from it."""
 
+_WHOLE = frozenset({"Add", "Sub", "Mul", "Div", "Mod", "Max", "Min", "Neg"})
+_REAL = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Abs", "Max", "Min", "Floor", "Ceil"})
+"""What sizes, and shares of sizes, are computed with."""
+
+_TO_WHOLE = (ir.DataType.INT64, ir.DataType.INT32)
+
 
 def round_in_double(model: ir.Model) -> int:
     """Computes the whole numbers that are made of shares of sizes in double precision.
@@ -38,13 +43,15 @@ def round_in_double(model: ir.Model) -> int:
     """
     replaced = 0
     for node in list(model.graph):
-        share = _share(node)
-        if share is None:
+        to = node.attributes["to"].as_int() if node.op_type == "Cast" else None
+        if node.domain or not (node.op_type in ("Floor", "Ceil") or to in _TO_WHOLE) or node.inputs[0] is None:
             continue
-        size, constant = share
-        for rounding in list(_roundings(node.outputs[0])):
-            _replace(model.graph, node, rounding, size, constant)
-            replaced += 1
+        expression = _Expression(model.graph, node)
+        result = expression.value(node.inputs[0])
+        if result is None or not expression.inexact:
+            continue
+        expression.write(result)
+        replaced += 1
     return replaced
 
 
@@ -61,75 +68,85 @@ def double_of(single: float) -> float:
     return next((one for one in (simple, *short, rare) if np.float32(one) == np.float32(single)), single)
 
 
-def _share(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
-    """The size, as an integer, and the number that it is multiplied with or divided by; ``None`` where the node is no such product."""
-    if node.op_type not in ("Mul", "Div") or node.domain or len(node.inputs) != 2:
-        return None
-    for real, constant in (tuple(node.inputs), tuple(reversed(node.inputs)))[: 1 if node.op_type == "Div" else 2]:
-        size = None if real is None else _size(real)
-        if size is not None and constant is not None and _is_inexact(constant):
-            return size, constant
-    return None
+class _Expression:
+    """What a node rounds, written again in double precision; nothing of it is in the graph until `write`.
+
+    Args:
+        graph: The graph.
+        rounding: The node.
+
+    Attributes:
+        inexact: Whether a number in it is another one in single precision.
+    """
+
+    def __init__(self, graph: ir.Graph, rounding: ir.Node) -> None:
+        self.inexact = False
+        self._graph = graph
+        self._rounding = rounding
+        self._tape = ir.tape.Tape()
+        self._numbers: list[ir.Value] = []
+        self._known: dict[ir.Value, ir.Value | None] = {}
+
+    def value(self, real: ir.Value) -> ir.Value | None:
+        """The same number in double precision; ``None`` where it is not made of sizes and numbers alone."""
+        if real not in self._known:
+            self._known[real] = self._made(real)
+        return self._known[real]
+
+    def _made(self, real: ir.Value) -> ir.Value | None:
+        tensor, node = real.const_value, real.producer()
+        if tensor is not None:
+            return self._number(tensor) if tensor.dtype == ir.DataType.FLOAT and tensor.size == 1 and not real.is_graph_input() else None
+        if node is None or node.domain:
+            return None
+        if node.op_type == "Cast" and node.inputs[0] is not None:
+            if _is_size(node.inputs[0]):
+                return self._tape.op("Cast", [node.inputs[0]], {"to": ir.DataType.DOUBLE})
+            return self.value(node.inputs[0]) if node.attributes["to"].as_int() == ir.DataType.FLOAT else None
+        if node.op_type not in _REAL:
+            return None
+        inputs = [None if one is None else self.value(one) for one in node.inputs]
+        return self._tape.op(node.op_type, inputs) if all(one is not None for one in inputs) else None
+
+    def _number(self, tensor: ir.TensorProtocol) -> ir.Value:
+        single = float(tensor.numpy().reshape(-1)[0])
+        self.inexact = self.inexact or bool(np.isfinite(single) and not (single * _EXACT).is_integer())
+        number = np.full(tensor.numpy().shape, double_of(single))
+        name = f"{self._rounding.name}/share/{len(self._numbers)}"
+        value = ir.Value(name=name, shape=ir.Shape(number.shape), type=ir.TensorType(ir.DataType.DOUBLE))
+        value.const_value = ir.tensor(number, name=name)
+        self._numbers.append(value)
+        return value
+
+    def write(self, result: ir.Value) -> None:
+        """Puts the expression into the graph, in place of the node that rounds."""
+        rounding, output = self._rounding, self._rounding.outputs[0]
+        if rounding.op_type == "Cast":
+            result = self._tape.op("Cast", [result], {"to": rounding.attributes["to"].as_int()})
+        else:
+            result = self._tape.op("Cast", [self._tape.op(rounding.op_type, [result])], {"to": ir.DataType.FLOAT})
+        for number in self._numbers:
+            self._graph.register_initializer(number)
+        for made in self._tape.nodes:
+            made.name = f"{rounding.name}/{made.op_type}"
+            made.metadata_props.update(rounding.metadata_props)
+        self._graph.insert_before(rounding, self._tape.nodes)
+        result.type, result.shape = output.type, output.shape
+        ir.convenience.replace_all_uses_with(output, result, replace_graph_outputs=True)
+        self._graph.remove(rounding, safe=True)
 
 
-def _is_inexact(value: ir.Value) -> bool:
-    tensor = value.const_value
-    if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size != 1 or value.is_graph_input():
+def _is_size(value: ir.Value | None) -> bool:
+    """Whether an integer is the size of an axis, or is computed of sizes and numbers."""
+    node = None if value is None else value.producer()
+    if node is None or node.domain:
         return False
-    number = float(tensor.numpy().reshape(-1)[0])
-    return bool(np.isfinite(number)) and not (number * _EXACT).is_integer()
+    if node.op_type in _WHOLE:
+        return any(_is_size(one) for one in node.inputs) and all(_is_whole(one) or _is_size(one) for one in node.inputs)
+    if node.op_type == "Cast" and node.attributes["to"].as_int() not in _TO_WHOLE:
+        return False
+    return node.op_type == "Shape" or (node.op_type in _THROUGH and bool(node.inputs) and _is_size(node.inputs[0]))
 
 
-def _size(real: ir.Value) -> ir.Value | None:
-    """The integer that a real number was made of, where that is a size of a tensor."""
-    cast = real.producer()
-    if cast is None or cast.op_type != "Cast" or cast.inputs[0] is None:
-        return None
-    value: ir.Value | None = cast.inputs[0]
-    node = value.producer() if value is not None else None
-    while node is not None and node.op_type in _THROUGH and node.inputs:
-        value = node.inputs[0]
-        node = value.producer() if value is not None else None
-    return cast.inputs[0] if node is not None and node.op_type == "Shape" else None
-
-
-def _roundings(product: ir.Value) -> Iterator[ir.Node]:
-    """The nodes that make a whole number of a product, by way of casts that change nothing."""
-    for user in product.consumers():
-        to = user.attributes["to"].as_int() if user.op_type == "Cast" else None
-        if user.op_type in ("Floor", "Ceil") or to in (ir.DataType.INT64, ir.DataType.INT32):
-            yield user
-        elif to == ir.DataType.FLOAT:
-            yield from _roundings(user.outputs[0])
-
-
-def _replace(graph: ir.Graph, product: ir.Node, rounding: ir.Node, size: ir.Value, constant: ir.Value) -> None:
-    """Writes the product and its rounding again, in double precision."""
-    assert constant.const_value is not None
-    number = np.full(constant.const_value.numpy().shape, double_of(float(constant.const_value.numpy().reshape(-1)[0])))
-    value = ir.Value(
-        name=f"{rounding.name}/share/{len(graph.initializers)}",
-        shape=ir.Shape(number.shape),
-        type=ir.TensorType(ir.DataType.DOUBLE),
-        const_value=ir.tensor(number, name=f"{rounding.name}/share/{len(graph.initializers)}"),
-    )
-    graph.register_initializer(value)
-    tape = ir.tape.Tape()
-    inputs = [tape.op("Cast", [size], {"to": ir.DataType.DOUBLE}), value]
-    result = tape.op(product.op_type, inputs if _size_first(product, constant) else list(reversed(inputs)))
-    output = rounding.outputs[0]
-    if rounding.op_type == "Cast":
-        result = tape.op("Cast", [result], {"to": rounding.attributes["to"].as_int()})
-    else:
-        result = tape.op("Cast", [tape.op(rounding.op_type, [result])], {"to": ir.DataType.FLOAT})
-    for made in tape.nodes:
-        made.name = f"{rounding.name}/{made.op_type}"
-        made.metadata_props.update(rounding.metadata_props)
-    graph.insert_before(rounding, tape.nodes)
-    result.type, result.shape = output.type, output.shape
-    ir.convenience.replace_all_uses_with(output, result, replace_graph_outputs=True)
-    graph.remove(rounding, safe=True)
-
-
-def _size_first(product: ir.Node, constant: ir.Value) -> bool:
-    return product.inputs[1] is constant
+def _is_whole(value: ir.Value | None) -> bool:
+    return value is not None and value.const_value is not None and value.const_value.dtype in _TO_WHOLE

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -30,6 +30,9 @@ __all__ = [
 
 Sizes = tuple[tuple[str, int], ...]
 """Symbol and size, for use as a key."""
+
+_DYADIC = 2**10
+"""Shares in so small parts of two are exact in single precision."""
 
 _LIMITS = 16
 """A line that compares with more numbers than this is a loop: one decision, not many."""
@@ -114,16 +117,30 @@ def lines_losing(seen: Mapping[Sizes, Log]) -> list[tuple[str, int]]:
     return [place for place, sizes in found.items() if len(sizes) > 1 or any(math.isnan(size) for size in sizes)]
 
 
-def shares_of(seen: Mapping[Sizes, Log], symbol: str) -> list[float]:
-    """What the model multiplies a size by before it makes a whole number of it, where that is no whole number itself."""
-    shares: dict[tuple[Any, ...], list[set[float]]] = defaultdict(list)
+def shares_of(seen: Mapping[Sizes, Log], symbol: str) -> list[tuple[float, float]]:
+    """What the model makes a whole number of, as ``share * size + offset``, where the share is no whole number itself."""
+    met: dict[tuple[Any, ...], dict[int, set[float]]] = defaultdict(lambda: defaultdict(set))
     for sizes, decisions in seen.items():
         size = dict(sizes).get(symbol, 0)
         for site, made in decisions.items():
-            if site[2][:1] == (LOST,) and size > 1:
-                shares[site].append({float(f"{one.gap / size:.12g}") for one in made if math.isfinite(one.gap)})  # as somebody wrote it
-    common = (share for found in shares.values() if len(found) > 2 for share in sorted(set.intersection(*found)))
-    return [share for share in dict.fromkeys(common) if share > 0 and not share.is_integer()]
+            if site[2][:1] == (LOST,) and size > 0:
+                met[site][size].update(one.gap for one in made if math.isfinite(one.gap))
+    lines = (line for at in met.values() for line in _straight(at))
+    return [line for line in dict.fromkeys(lines) if line[0] > 0 and not (line[0] * _DYADIC).is_integer()]
+
+
+def _straight(at: Mapping[int, set[float]]) -> Iterator[tuple[float, float]]:
+    """The straight lines through what was met at three sizes or more, as somebody wrote them."""
+    sizes = sorted(at)
+    if len(sizes) < 3 or any(len(found) > _LIMITS for found in at.values()):
+        return
+    first, last = sizes[0], sizes[-1]
+    for low in sorted(at[first]):
+        for high in sorted(at[last]):
+            share = float(f"{(high - low) / (last - first):.12g}")
+            offset = round(low - share * first, 9)
+            if all(any(abs(share * size + offset - met) <= 1e-9 * max(1.0, abs(met)) for met in at[size]) for size in sizes):
+                yield share, offset
 
 
 def scales_of(seen: Mapping[Sizes, Log], symbol: str) -> list[tuple[float, Fraction]]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["BRANCH", "CUT", "LOST", "SHARE", "Decision", "ForkWatch", "Log", "cut_here", "is_delicate", "rounds_otherwise"]
+__all__ = ["BRANCH", "CUT", "LOST", "SHARE", "Decision", "ForkWatch", "Log", "cut_here", "is_delicate", "is_near_whole", "rounds_otherwise"]
 
 _DEPTH = 24
 """So many calls above a decision tell two uses of one line apart."""
@@ -41,6 +41,9 @@ _MODELS = str(Path(__file__).parents[1] / "models")
 
 _LARGEST_FACTOR = 2**16
 """A remainder by more than this is tried at no other size: the sizes that flip it would be far apart."""
+
+_SINGLE = 2.0**-22
+"""How far apart, of each other, single and double precision are after an operation or two."""
 
 LOST = ("lost", 0)
 """Stands in place of the calls where a size becomes a plain number: what that number is compared with is not seen."""
@@ -264,10 +267,17 @@ def _is_in_between(file: str) -> bool:
     return file.startswith(_TORCH) or (file.startswith(_PACKAGE) and not file.startswith(_MODELS))
 
 
-def rounds_otherwise(size: int, share: float) -> bool:
-    """Whether a share of a size is rounded to another whole number in single precision, as files have it, than in double."""
-    single = float(np.float32(size) * np.float32(share))
-    return (math.floor(single), math.ceil(single)) != (math.floor(size * share), math.ceil(size * share))
+def rounds_otherwise(size: int, share: float, offset: float = 0.0) -> bool:
+    """Whether ``share * size + offset`` is rounded to another whole number in single precision, as files have it, than in double."""
+    exact, narrow = share * size + offset, np.float32
+    ways = (narrow(size) * narrow(share) + narrow(offset), (narrow(size) + narrow(offset / share)) * narrow(share))
+    return any((math.floor(way), math.ceil(way)) != (math.floor(exact), math.ceil(exact)) for way in ways[: 2 if offset else 1])
+
+
+def is_near_whole(size: int, share: float, offset: float) -> bool:
+    """Whether ``share * size + offset`` is a whole number up to single precision: how it is written decides which way it is rounded."""
+    exact = share * size + offset
+    return abs(exact - round(exact)) <= _SINGLE * max(1.0, abs(exact))
 
 
 def is_delicate(size: int, scale: float) -> bool:

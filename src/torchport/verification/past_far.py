@@ -9,7 +9,7 @@ from pathlib import Path
 from torchport.verification._records import Refusal
 from torchport.verification.asking import Asker, Settled, affordable, narrowed, smallest_batch
 from torchport.verification.forks import scales_of, shares_of
-from torchport.verification.noted_sizes import rounds_otherwise
+from torchport.verification.noted_sizes import is_near_whole, rounds_otherwise
 
 __all__ = ["settle_far"]
 
@@ -22,6 +22,9 @@ _NAMED = 16
 
 _ROUNDED = 1000
 """Shares of a size are looked through up to here."""
+
+_NEAR = 6
+"""So many of the sizes at which a share is nearly a whole number are tried."""
 
 _SHARE = 0.15
 _SHARE_LOST = 0.6
@@ -77,8 +80,10 @@ def _rounded(asker: Asker, settled: Settled) -> Iterator[tuple[str, int]]:
     """
     for name in settled.traced:
         allowed = [size for size in range(2, _ROUNDED) if settled.signature.symbols[name].allows(size)]
-        for share in shares_of(asker.decided, name):
-            yield from ((name, size) for size in islice((one for one in allowed if rounds_otherwise(one, share)), 2))
+        for share, offset in shares_of(asker.decided, name):
+            yield from ((name, size) for size in islice((one for one in allowed if rounds_otherwise(one, share, offset)), 3))
+            near = [size for size in allowed if is_near_whole(size, share, offset)]
+            yield from ((name, size) for size in near[:: max(1, len(near) // _NEAR)][:_NEAR])
         for scale, part in scales_of(asker.decided, name):
             whole = [size for size in allowed if (size * part).denominator == 1]
             yield from ((name, size) for size in islice((one for one in whole if rounds_otherwise(int(one * part), scale)), 2))
