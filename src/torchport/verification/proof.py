@@ -288,7 +288,7 @@ class Prover:
         limits = self.reference.limits
         if not limits.sizes:
             said = "; ".join(limits.sentences) or "a limit of the model"
-            return f"{said}: the model checks it and the file does not, as files that torchport exports do"
+            return f"{said}: the model checks that, the file does not; a file that torchport exports does"
         found = []
         for one in limits.sizes:
             ends = {"min": one.least, "max": one.most, "multiple_of": one.multiple_of if one.multiple_of > 1 else None}
