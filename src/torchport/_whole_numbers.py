@@ -86,7 +86,7 @@ def whole_numbers_taken(signature: Signature, sizes: Mapping[str, int], answer: 
         example = port.within(low, high)
         if ended and high in sizes.values():
             continue  # it may point into that axis: at other sizes its end is another
-        element = _element(signature.inputs[name], low, high, ended=ended)
+        element = _element(signature.inputs[name], low, high, ended=ended, reach=_STEPS[-1] - 1 if high == _USUAL and not ended else None)
         if element is not None:
             elements[name] = element
         said = ", which is all that the model takes" if ended else "" if high > _USUAL else ", as tried; the model takes others too"
@@ -104,10 +104,10 @@ def _is_open(name: str, port: Port, tensor: torch.Tensor) -> bool:
     return port.element.values in ("plain", "index") and known.get("num_classes") is None and known.get("max") is None
 
 
-def _element(port: Port, low: int, high: int, *, ended: bool) -> ElementType | None:
+def _element(port: Port, low: int, high: int, *, ended: bool, reach: int | None) -> ElementType | None:
     """What the port is said to hold; ``None`` where its type has a meaning of its own that has no such range."""
     if port.element.values == "plain":
-        return IntRange(min=low, max=high - 1)
+        return IntRange(min=low, max=high - 1, reach=reach)
     if ended and "num_classes" in port.element.type_parameters:
         return type(port.element)(num_classes=high)  # type: ignore[call-arg]  # every type with this parameter takes it
     return None

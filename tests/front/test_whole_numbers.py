@@ -96,8 +96,8 @@ def test_the_proof_sees_numbers_near_the_end_of_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("model", "types", "name", "element"),
     [
-        (Timed(), {"x": "batch 16", "step": ("batch", WHOLE)}, "step", IntRange(min=-1000, max=999)),
-        (Divided(), {"number": ("batch", WHOLE)}, "number", IntRange(min=-1000, max=999)),
+        (Timed(), {"x": "batch 16", "step": ("batch", WHOLE)}, "step", IntRange(min=-1000, max=999, reach=2**31 - 1)),
+        (Divided(), {"number": ("batch", WHOLE)}, "number", IntRange(min=-1000, max=999, reach=2**31 - 1)),
         (Repeated(), {"x": "tokens 4", "times": ("tokens", WHOLE)}, "times", IntRange(min=0, max=4)),
         (Scaled(), {"image": ("batch height width", "uint8")}, "image", IntRange(min=0, max=255)),
     ],

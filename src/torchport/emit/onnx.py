@@ -22,6 +22,7 @@ from torchport.emit._onnx_fold import fold_constants
 from torchport.emit._onnx_limits import keep_limits
 from torchport.emit._onnx_nearest import gather_nearest
 from torchport.emit._onnx_opset import convert, ir_version_for
+from torchport.emit._onnx_powers import multiply_powers
 from torchport.emit._onnx_ramp import keep_single_steps
 from torchport.emit._onnx_rounding import round_in_double
 from torchport.emit._origins import keep_origins, origins_of_graph, take_origins
@@ -52,6 +53,7 @@ class Onnx(Format):
         origins = take_origins(model) if options.debug_map is not None else {}
         tidy(model)
         model = convert(model, opset)
+        multiply_powers(model)
         round_in_double(model)
         gather_nearest(model)
         keep_single_steps(model)

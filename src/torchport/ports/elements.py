@@ -88,10 +88,11 @@ class IntRange(IntType):
 
     Args:
         min: The least that it may be.
-        max: The greatest that it may be. ``None``: not said.
+        max: The greatest that it may be, or usually is. ``None``: not said.
+        reach: The greatest that it may be, where numbers so large are rare; they are tried by themselves.
 
     Raises:
-        PortValueError: ``min`` is above ``max``.
+        PortValueError: ``min`` is above ``max``, or ``max`` above ``reach``.
 
     Example:
         >>> IntRange(min=1, max=12)
@@ -100,15 +101,19 @@ class IntRange(IntType):
 
     values = "index"
 
-    def __init__(self, min: int = 0, max: int | None = None) -> None:
+    def __init__(self, min: int = 0, max: int | None = None, reach: int | None = None) -> None:
         if max is not None and min > max:
             raise PortValueError("a range has no number", where=type(self).__name__, found=f"{min} to {max}", expected="min up to max")
-        self.min, self.max = min, max
+        if reach is not None and (max is None or reach < max):
+            raise PortValueError(
+                "a range ends before what is usual", where=type(self).__name__, found=f"reach={reach}", expected=f"{max} up"
+            )
+        self.min, self.max, self.reach = min, max, reach
 
     @property
     def type_parameters(self) -> dict[str, Any]:
-        """The ends ``min`` and ``max``, both included."""
-        return {"min": self.min, "max": self.max}
+        """The ends ``min`` and ``max``, both included, and ``reach``."""
+        return {"min": self.min, "max": self.max, "reach": self.reach}
 
 
 class BoolType(ElementType):

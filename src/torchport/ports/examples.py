@@ -284,7 +284,8 @@ def _index(one: Request) -> torch.Tensor:
 
     known = one.port.element.type_parameters
     if known.get("max") is not None:
-        return _within(one, known["min"], known["max"] + 1)
+        reach = known.get("reach") if one.extreme == "large" else None
+        return _within(one, known["min"], (known["max"] if reach is None else reach) + 1)
     low, high = known.get("min", 0), known.get("num_classes")
     if high is None and one.example is not None and one.example.numel():
         low, high = int(one.example.min()), int(one.example.max()) + 1
