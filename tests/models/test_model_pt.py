@@ -22,6 +22,7 @@ from archive_makers import SIZES, TARGET, ArchiveTagger, OtherTagger, archive, c
 from torchport.errors import ArchiveError, OptionError, TorchportError, UntrustedClassError
 from torchport.models import Family, ModelPT, families
 from torchport.models._config import Config, as_config
+from torchport.models._trust import class_path
 
 
 class Fixed(enum.Enum):
@@ -427,3 +428,24 @@ def test_artifacts_of_a_model_inside_are_not_lost_silently(tmp_path, vocabulary)
     assert "register_nemo_submodule" in str(caught.value)
     with pytest.raises(OptionError, match="has to be a ModelPT"):
         model.register_nemo_submodule("x", "x", torch.nn.Linear(1, 1))
+
+
+def test_a_class_of_the_script_that_runs_goes_by_the_name_of_the_script(tmp_path, monkeypatch):
+    of_main = type("Net", (), {"__module__": "__main__"})
+    main = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "train_net.py").write_text("")
+    (tmp_path / "elsewhere").mkdir()
+    for script, name in (
+        (None, "__main__"),  # a notebook
+        (tmp_path / "train_net.py", "train_net"),
+        (tmp_path / "elsewhere" / "train_net.py", "__main__"),  # others import another file of that name
+        (tmp_path / "train-net.py", "__main__"),
+        (tmp_path / "gone_net.py", "__main__"),
+    ):
+        main.__file__ = None if script is None else str(script)
+        assert class_path(of_main) == f"{name}.Net"
+    main.__spec__ = types.SimpleNamespace(name="package.train")  # python -m package.train
+    assert class_path(of_main) == "package.train.Net"
+    assert class_path(ArchiveTagger) == TARGET
