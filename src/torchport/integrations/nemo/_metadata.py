@@ -113,13 +113,27 @@ def _sound_of(config: Mapping[str, Any]) -> dict[str, Any]:
 def _encoder_facts(encoder: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {"ports": {"features": "audio_signal", "feature_lengths": "length"}}
     settings = config.get("encoder")
-    factor = getattr(encoder, "subsampling_factor", None) or (settings.get("subsampling_factor") if isinstance(settings, Mapping) else None)
+    settings = settings if isinstance(settings, Mapping) else {}
+    factor = getattr(encoder, "subsampling_factor", None) or settings.get("subsampling_factor") or _unsaid_factor(encoder, settings)
     if factor:
         halvings = getattr(getattr(encoder, "reduction_subsampling", None), "_sampling_num", 0)  # inside the encoder, after some layers
         facts["subsampling"] = int(factor) * 2 ** int(halvings)
     if getattr(encoder, "export_cache_support", False):
         facts |= {"streaming": _streaming(encoder.streaming_cfg), "states": _caches(encoder)}
     return facts
+
+
+def _unsaid_factor(encoder: Any, settings: Mapping[str, Any]) -> int | None:
+    """Frames of features for one encoded frame, of encoders that do not say it: recurrent ones, and convolutions beside each other."""
+    before = getattr(encoder, "pre_encode", None)
+    if before is not None:
+        halvings = getattr(before, "_sampling_num", None)
+        return getattr(before, "subsampling_factor", None) or (None if halvings is None else 2 ** int(halvings))
+    factor = 1
+    for block in settings.get("jasper") or ():
+        stride = block.get("stride") or 1
+        factor *= stride if isinstance(stride, int) else int(stride[0])  # a list of OmegaConf is no list
+    return factor if settings.get("jasper") else None
 
 
 def _streaming(settings: Any) -> dict[str, Any]:

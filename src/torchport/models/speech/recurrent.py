@@ -30,6 +30,8 @@ class RecurrentEncoder(EncoderPart):
         self.width = options.number("proj_size", least=2)
         self.factor = options.number("subsampling_factor", 4, least=1)
         self.pre_encode = _subsampling(options, self.bands, self.width, self.factor)
+        if isinstance(self.pre_encode, LinearProjection):
+            self.factor = 1
         hidden, both = options.number("d_model", least=1), options.flag("bidirectional", True)
         options.only("rnn_type", "lstm")
         layers: list[nn.Module] = []
