@@ -9,7 +9,7 @@ import torch
 from prepared_by_hand import options, prepare
 
 from torchport.capture import Captured, _limits, strategies
-from torchport.ports.limits import AtMost, Limits, SizeLimit
+from torchport.ports.limits import AtMost, Limits, SizeLimit, SumAtMost
 
 CASES = {
     "range": (Limits((SizeLimit("time", 5, 100),)), [5, 7, 100], [4, 101, 1], "time must be 5 to 100"),
@@ -19,6 +19,7 @@ CASES = {
     "relation": (Limits((), (AtMost("time", "frames"),)), [1, 30], [31, 90], "time must be at most frames"),
     "line": (Limits((), (AtMost("time", "frames", 2, -1),)), [1, 59], [60, 90], "time must be at most 2 times frames minus 1"),
     "share": (Limits((), (AtMost("time", "frames", 1, 2, 2),)), [1, 16], [17, 30], "time must be at most frames plus 2 over 2"),
+    "sum": (Limits((), (), (SumAtMost("frames", "time", 50),)), [1, 20], [21, 90], r"frames \+ time must be at most 50"),
     "two": (Limits((SizeLimit("time", 3),), (AtMost("time", "frames"),)), [3, 30], [2, 31], "time must be"),
 }
 FRAMES = 30

@@ -76,6 +76,19 @@ class Doubled(nn.Module):
         return x.sum(1) + context.sum(1)
 
 
+class Cached(nn.Module):
+    """Learned positions of steps that follow those in a cache."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.positions = nn.Embedding(102, 4)
+
+    def forward(self, x, cache):
+        past = cache.shape[1]
+        return torch.cat([cache, x + self.positions(torch.arange(past + 2, past + 2 + x.shape[1]))], 1)
+
+
 class Pair(nn.Module):
     """A least size of 2, which torch.export takes for one of its own making."""
 
@@ -91,6 +104,10 @@ def image(height, width):
 
 def row(time):
     return {"x": (2, time, 4)}
+
+
+def steps(time, past):
+    return {"x": (2, time, 4), "cache": (2, past, 4)}
 
 
 MODELS = {
@@ -124,6 +141,13 @@ MODELS = {
         [{"x": (1, 5, 4), "context": (1, 3, 4)}, {"x": (2, 1, 4), "context": (2, 1, 4)}],
         [{"x": (1, 6, 4), "context": (1, 3, 4)}, {"x": (1, 2, 4), "context": (1, 1, 4)}],
     ),
+    "cached": (
+        Cached,
+        {"x": "batch time 4", "cache": "batch past 4"},
+        "time must be 99 or less; past must be 99 or less; past + time must be at most 100",
+        [steps(1, 99), steps(99, 1), steps(63, 37), steps(1, 1)],
+        [steps(2, 99), steps(99, 2), steps(63, 38), steps(99, 99), steps(100, 1)],
+    ),
     "pair": (Pair, {"x": "batch time 4"}, "time must be 2 or more", [row(2), row(3)], [row(1)]),
 }
 
@@ -140,7 +164,9 @@ def onnx_answers(path, level=onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL):
     return lambda shapes: session.run(None, zeros(shapes), quiet)
 
 
-@pytest.mark.parametrize(("name", "strategy"), [*((name, "trace") for name in MODELS), ("pooled", "torch_export")])
+@pytest.mark.parametrize(
+    ("name", "strategy"), [*((name, "trace") for name in MODELS), ("pooled", "torch_export"), ("cached", "torch_export")]
+)
 def test_an_onnx_file_refuses_what_the_model_refuses(tmp_path, name, strategy):
     model, types, said, good, bad = MODELS[name]
     result = torchport.export(model(), tmp_path / "m.onnx", input_types=types, strategy=strategy)
@@ -164,6 +190,19 @@ def test_a_file_of_torch_is_proved_to_refuse_it_too(tmp_path, suffix):
     with torchport.load(tmp_path / f"m{suffix}") as loaded, pytest.raises(RuntimeFailure, match="the file refuses these sizes") as refused:
         loaded(zeros({"x": (1, 4, 4), "context": (1, 3, 4)}))
     assert refused.value.expected == said
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".ts", ".pt2"])
+def test_axes_that_share_a_room_are_refused_in_words_by_every_form(tmp_path, suffix):
+    model, types, _, good, bad = MODELS["cached"]
+    torchport.export(model(), tmp_path / f"m{suffix}", input_types=types)
+    with torchport.load(tmp_path / f"m{suffix}") as loaded:
+        for shapes in good:
+            loaded(zeros(shapes))
+        for shapes in bad[:4]:
+            with pytest.raises(RuntimeFailure, match="the file refuses these sizes") as refused:
+                loaded(zeros(shapes))
+            assert refused.value.expected == "past + time must be at most 100"
 
 
 @pytest.mark.parametrize("opset", [13, 17, 25])

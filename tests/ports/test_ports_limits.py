@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchport.ports import Signature
-from torchport.ports.limits import AtMost, Limits, SizeLimit, as_name, limit_said_in, limits_found, limits_named_in, places_of
+from torchport.ports.limits import AtMost, Limits, SizeLimit, SumAtMost, as_name, limit_said_in, limits_found, limits_named_in, places_of
 
 LIMITS = [
     (SizeLimit("time", 9), "time must be 9 or more"),
@@ -18,8 +18,10 @@ LIMITS = [
     (AtMost("picks", "x_frames"), "picks must be at most x_frames"),
     (AtMost("picks", "x_frames", 2, -3), "picks must be at most 2 times x_frames minus 3"),
     (AtMost("picks", "time", 1, 10, 4), "picks must be at most time plus 10 over 4"),
+    (SumAtMost("past", "x_time", 200), "past + x_time must be at most 200"),
+    (SizeLimit("past_plus_time", most=7), "past_plus_time must be 7 or less"),
 ]
-SYMBOLS = ["batch", "time", "x_time", "picks", "x_frames"]
+SYMBOLS = ["batch", "time", "x_time", "picks", "x_frames", "past", "past_plus_time"]
 
 
 @pytest.mark.parametrize(("limit", "sentence"), LIMITS)
@@ -57,6 +59,17 @@ def test_only_what_was_not_declared_was_found():
     assert limits_found(declared, settled, [AtMost("frames", "time")]) == Limits(
         (SizeLimit("time", 4), SizeLimit("frames", most=7)), (AtMost("frames", "time"),)
     )
+
+
+def test_two_symbols_that_share_a_room_are_a_limit_by_themselves():
+    declared = Signature.of(inputs={"x": "batch time", "y": "batch past"})
+    found = limits_found(declared, declared, sums=[SumAtMost("past", "time", 200)])
+    assert found
+    assert found.sentences == ("past + time must be at most 200",)
+    (room,) = found.relations
+    assert room.holds({"past": 150, "time": 50})
+    assert not room.holds({"past": 150, "time": 51})
+    assert room.renamed({"past": "cached"}) == SumAtMost("cached", "time", 200)
 
 
 def test_a_least_size_that_only_a_factor_makes_is_the_factors():

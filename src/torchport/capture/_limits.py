@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-from torchport.ports.limits import AtMost, Limit, SizeLimit, places_of
+from torchport.ports.limits import AtMost, Limit, SizeLimit, SumAtMost, places_of
 from torchport.prepare._records import Prepared
 
 __all__ = ["asserted", "compiled", "limits_checked", "unchecked"]
@@ -55,7 +55,7 @@ _Place = tuple[str, tuple[int, ...]] | None
 
 def _places(limit: Limit, prepared: Prepared) -> tuple[_Place, _Place]:
     """Where the symbols of a limit are; that of a single one twice."""
-    symbols = (limit.small, limit.large) if isinstance(limit, AtMost) else (limit.symbol,)
+    symbols = (limit.symbol,) if isinstance(limit, SizeLimit) else limit.symbols
     found = [places_of(prepared.signature, symbol, prepared.signature.inputs) for symbol in symbols]
     return found[0], found[-1]
 
@@ -64,6 +64,8 @@ def compiled(limit: Limit, x: torch.Tensor, axis: int, other: torch.Tensor, larg
     """A check for a trace: a compiled function is kept whole, with its branch and its error."""
     if isinstance(limit, AtMost):
         return _script(_at_most)(x, axis, other, large, limit.factor, limit.offset, limit.divisor, limit.sentence)
+    if isinstance(limit, SumAtMost):
+        return _script(_sum_at_most)(x, axis, other, large, limit.most, limit.sentence)
     most = _ALL if limit.most is None else limit.most
     return _script(_within)(x, axis, limit.least or 0, most, limit.multiple_of, limit.sentence)
 
@@ -88,11 +90,19 @@ def _at_most(
     return x
 
 
+def _sum_at_most(x: torch.Tensor, one: int, other: torch.Tensor, second: int, most: int, limit: str) -> torch.Tensor:
+    if x.size(one) + other.size(second) > most:
+        raise ValueError(f"{limit}, not {x.size(one)} and {other.size(second)}")
+    return x
+
+
 def asserted(limit: Limit, x: torch.Tensor, axis: int, other: torch.Tensor, large: int) -> torch.Tensor:
     """A check for ``torch.export``: a comparison of tensors, which it does not decide by what it knows of the sizes."""
     size = _as_tensor(x.shape[axis])
     if isinstance(limit, AtMost):
         good = [limit.divisor * size <= limit.factor * _as_tensor(other.shape[large]) + limit.offset]
+    elif isinstance(limit, SumAtMost):
+        good = [size + _as_tensor(other.shape[large]) <= limit.most]
     else:
         good = [] if limit.least is None else [size >= limit.least]
         good += [] if limit.most is None else [size <= limit.most]

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from torchport.ports import Signature
-from torchport.ports.limits import AtMost, Limits, SizeLimit, as_name, places_of
+from torchport.ports.limits import AtMost, Limits, SizeLimit, SumAtMost, as_name, places_of
 
 __all__ = ["keep_limits"]
 
@@ -40,11 +40,11 @@ def keep_limits(model: ir.Model, signature: Signature, limits: Limits) -> None:
     checks = [_Check(model, used[port], "_and_".join(as_name(limit) for limit, _ in found)) for port, found in by_port.items()]
     for check, found in zip(checks, by_port.values(), strict=True):
         check.sizes(found)
-    for relation in limits.at_most:
-        small, large = (places_of(signature, symbol, used) for symbol in (relation.small, relation.large))
-        if small is not None and large is not None:
-            check = _Check(model, used[small[0]], as_name(relation))
-            check.relation(relation, small[1][0], used[large[0]], large[1][0])
+    for relation in limits.relations:
+        one, other = (places_of(signature, symbol, used) for symbol in relation.symbols)
+        if one is not None and other is not None:
+            check = _Check(model, used[one[0]], as_name(relation))
+            check.relation(relation, one[1][0], used[other[0]], other[1][0])
             checks.append(check)
     # Shapes are taken of the inputs themselves, everything else is computed from what passed the checks.
     made = [node for check in checks for node in check.nodes]
@@ -89,18 +89,25 @@ class _Check:
             nearest = self._node("Min", nearest, self._constant("most", most))
         self._pass_where(self._node("Equal", found, nearest))
 
-    def relation(self, limit: AtMost, small: int, other: ir.Value, large: int) -> None:
-        """An axis is no greater than what one of this or another input makes it."""
+    def relation(self, limit: AtMost | SumAtMost, first: int, other: ir.Value, second: int) -> None:
+        """An axis is no greater than what one of this or another input makes it, or both together no greater than a number."""
         left, right = (
             self._node("Gather", self._node("Shape", port), self._constant(f"axis_{place}", np.array([axis], dtype=np.int64)))
-            for place, (port, axis) in enumerate(((self.port, small), (other, large)))
+            for place, (port, axis) in enumerate(((self.port, first), (other, second)))
         )
+        if isinstance(limit, SumAtMost):
+            left, right = self._node("Add", left, right), self._constant("most", np.array([limit.most], dtype=np.int64))
+        else:
+            left, right = self._line(limit, left, right)
+        self._pass_where(self._node("LessOrEqual", left, right))
+
+    def _line(self, limit: AtMost, left: ir.Value, right: ir.Value) -> tuple[ir.Value, ir.Value]:
         for number, operator in ((limit.factor, "Mul"), (limit.offset, "Add")):
             if number != (1 if operator == "Mul" else 0):
                 right = self._node(operator, right, self._constant(operator.lower(), np.array([number], dtype=np.int64)))
         if limit.divisor > 1:
             left = self._node("Mul", left, self._constant("times", np.array([limit.divisor], dtype=np.int64)))
-        self._pass_where(self._node("LessOrEqual", left, right))
+        return left, right
 
     def _pass_where(self, good: ir.Value) -> None:
         keep, fail = (self._constant(name, np.full(self._rank, value, dtype=np.int64)) for name, value in (("keep", 0), ("fail", _INVALID)))

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from torchport.ports.signature import Signature
 
-__all__ = ["AtMost", "Limit", "Limits", "SizeLimit", "as_name", "limit_said_in", "limits_found", "limits_named_in", "places_of"]
+__all__ = [
+    "AtMost",
+    "Limit",
+    "Limits",
+    "SizeLimit",
+    "SumAtMost",
+    "as_name",
+    "limit_said_in",
+    "limits_found",
+    "limits_named_in",
+    "places_of",
+]
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,11 @@ class AtMost:
         return f"{times}{self.large}{more}" + (f" over {self.divisor}" if self.divisor > 1 else "")
 
     @property
+    def symbols(self) -> tuple[str, str]:
+        """Both symbols."""
+        return self.small, self.large
+
+    @property
     def sentence(self) -> str:
         """The limit in words."""
         return f"{self.small} must be at most {self.bound}"
@@ -87,7 +103,44 @@ class AtMost:
         return small <= self.greatest(large)
 
 
-Limit = SizeLimit | AtMost
+@dataclass(frozen=True)
+class SumAtMost:
+    """Two symbols share one room: new steps and those in a cache together take the rows of one table.
+
+    Attributes:
+        one: A symbol.
+        other: Another.
+        most: The greatest sum of their sizes.
+
+    Example:
+        >>> SumAtMost("past", "time", 200).sentence
+        'past + time must be at most 200'
+    """
+
+    one: str
+    other: str
+    most: int
+
+    @property
+    def symbols(self) -> tuple[str, str]:
+        """Both symbols."""
+        return self.one, self.other
+
+    @property
+    def sentence(self) -> str:
+        """The limit in words."""
+        return f"{self.one} + {self.other} must be at most {self.most}"
+
+    def renamed(self, names: Mapping[str, str]) -> SumAtMost:
+        """The same room under other symbols."""
+        return SumAtMost(names.get(self.one, self.one), names.get(self.other, self.other), self.most)
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Whether these sizes keep it."""
+        return sizes[self.one] + sizes[self.other] <= self.most
+
+
+Limit = SizeLimit | AtMost | SumAtMost
 
 
 @dataclass(frozen=True)
@@ -97,17 +150,24 @@ class Limits:
     Attributes:
         sizes: One for each symbol that has any.
         at_most: Relations between two symbols.
+        sums: Two symbols that share one room.
     """
 
     sizes: tuple[SizeLimit, ...] = ()
     at_most: tuple[AtMost, ...] = ()
+    sums: tuple[SumAtMost, ...] = ()
 
     def __iter__(self) -> Iterator[Limit]:
         yield from self.sizes
-        yield from self.at_most
+        yield from self.relations
 
     def __bool__(self) -> bool:
-        return bool(self.sizes or self.at_most)
+        return bool(self.sizes or self.at_most or self.sums)
+
+    @property
+    def relations(self) -> tuple[AtMost | SumAtMost, ...]:
+        """The limits that hold between two symbols."""
+        return (*self.at_most, *self.sums)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -115,13 +175,14 @@ class Limits:
         return tuple(one.sentence for one in self)
 
 
-def limits_found(declared: Signature, settled: Signature, at_most: Collection[AtMost] = ()) -> Limits:
+def limits_found(declared: Signature, settled: Signature, at_most: Collection[AtMost] = (), sums: Collection[SumAtMost] = ()) -> Limits:
     """What a settled signature has that the declared one does not, of the symbols of the inputs.
 
     Args:
         declared: As declared, under the symbols of ``settled``.
         settled: With what was found.
         at_most: Relations that were found.
+        sums: Pairs of symbols that share one room.
 
     Example:
         >>> ports = Signature.of(inputs={"x": "batch time{min=2}"})
@@ -139,7 +200,7 @@ def limits_found(declared: Signature, settled: Signature, at_most: Collection[At
         factor = axis.multiple_of if axis.multiple_of != was.multiple_of else 1
         if least is not None or most is not None or factor > 1:
             sizes.append(SizeLimit(symbol, least, most, factor))
-    return Limits(tuple(sizes), tuple(at_most))
+    return Limits(tuple(sizes), tuple(at_most), tuple(sums))
 
 
 def places_of(signature: Signature, symbol: str, inputs: Collection[str]) -> tuple[str, tuple[int, ...]] | None:
@@ -158,7 +219,10 @@ def as_name(limit: Limit) -> str:
         >>> as_name(SizeLimit("time", 9, 5000))
         'time_must_be_9_to_5000'
     """
-    return re.sub(r"\W+", "_", limit.sentence)
+    return re.sub(r"\W+", "_", limit.sentence.replace(" + ", _PLUS))
+
+
+_PLUS = "_plus_"
 
 
 def limits_named_in(error: str, symbols: Collection[str]) -> tuple[str, ...]:
@@ -176,8 +240,9 @@ def limits_named_in(error: str, symbols: Collection[str]) -> tuple[str, ...]:
     if name is None:
         return ()
     known = "|".join(re.escape(symbol) for symbol in sorted(symbols, key=len, reverse=True)) or r"\w+?"
-    said = re.findall(rf"({known})_must_be_(\w+?)(?=_and_(?:{known})_must_be_|$)", name[1])
-    return tuple(f"{symbol} must be {_in_words(rest)}" for symbol, rest in said)
+    of = rf"(?:{known})(?:{_PLUS}(?:{known}))?_must_be_"
+    said = re.findall(rf"({known})(?:{_PLUS}({known}))?_must_be_(\w+?)(?=_and_{of}|$)", name[1])
+    return tuple(f"{f'{one} + {other}' if other else one} must be {_in_words(rest)}" for one, other, rest in said)
 
 
 _BOUND = re.compile(r"at_most_(?:(\d+)_times_)?(\w+?)(?:_(plus|minus)_(\d+))?(?:_over_(\d+))?")
@@ -193,8 +258,8 @@ def _in_words(rest: str) -> str:
 
 
 _SAID = re.compile(
-    r"(?:Value|Runtime)Error: "
-    r"(\w+ must be (?:\d+ to \d+|\d+ or (?:more|less)|a multiple of \d+|at most [\w ]+?)(?: and a multiple of \d+)?)"
+    r"(?:Value|Runtime)Error: (\w+(?: \+ \w+)? must be "
+    r"(?:\d+ to \d+|\d+ or (?:more|less)|a multiple of \d+|at most [\w ]+?)(?: and a multiple of \d+)?)"
     r"(?:, not ([\w ]+))?\s*\Z"
 )
 

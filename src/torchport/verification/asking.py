@@ -13,7 +13,7 @@ import torch
 from torchport.errors import TorchportError
 from torchport.ports import AxisKind, Signature, make_inputs
 from torchport.ports.extremes import Extreme
-from torchport.ports.limits import AtMost, Limits, limits_found
+from torchport.ports.limits import AtMost, Limits, SumAtMost, limits_found
 from torchport.verification._records import Case, Refusal
 from torchport.verification.arrays import to_arrays
 from torchport.verification.branches import Branches
@@ -140,6 +140,7 @@ class Settled:
         merged: Symbol to the one that it was merged into.
         notes: What was found, in words.
         at_most: Symbols that others bound.
+        sums: Pairs of symbols that share one room.
     """
 
     signature: Signature
@@ -150,6 +151,7 @@ class Settled:
     merged: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     at_most: list[AtMost] = field(default_factory=list)
+    sums: list[SumAtMost] = field(default_factory=list)
 
     def keep(self, answer: Case | Refusal) -> bool:
         """Adds an answer to the cases; says whether it is one."""
@@ -161,20 +163,28 @@ class Settled:
         """What was found of the sizes, beyond what was declared."""
         for _ in self.merged:  # one may have been merged into another that was merged later
             declared = declared.renamed_symbols(self.merged)
-        return limits_found(declared, self.signature, self.at_most)
+        return limits_found(declared, self.signature, self.at_most, self.sums)
 
     def fits(self, sizes: Mapping[str, int]) -> bool:
-        """Whether no symbol is greater than what bounds it."""
-        return all(one.holds(sizes[one.small], sizes[one.large]) for one in self.at_most)
+        """Whether no symbol is greater than what bounds it, and no two are greater than the room that they share."""
+        bounded = all(one.holds(sizes[one.small], sizes[one.large]) for one in self.at_most)
+        return bounded and all(one.holds(sizes) for one in self.sums)
 
     def fitted(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """The sizes, each no greater than what bounds it; where that leaves none, what bounds it is larger."""
+        """The sizes, each no greater than what bounds it; where that leaves none, what bounds it is larger.
+
+        Of two that share a room, the greater one makes place.
+        """
         fitting, symbols = dict(sizes), self.signature.symbols
         for one in self.at_most * len(self.at_most):  # what one enlarges, another may have bounded before
             least = symbols[one.small].smallest
             while one.greatest(fitting[one.large]) < least:
                 fitting[one.large] += symbols[one.large].multiple_of
             fitting[one.small] = min(fitting[one.small], one.greatest(fitting[one.large]))
+        for room in self.sums:
+            large, small = sorted(room.symbols, key=fitting.__getitem__, reverse=True)
+            left = room.most - fitting[small]
+            fitting[large] = min(fitting[large], left - left % symbols[large].multiple_of)
         return fitting
 
     def relates(self, small: str, large: str) -> bool:

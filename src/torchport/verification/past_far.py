@@ -10,6 +10,7 @@ from torchport.verification._records import Refusal
 from torchport.verification.asking import Asker, Settled, affordable, narrowed, smallest_batch
 from torchport.verification.forks import scales_of, shares_of
 from torchport.verification.noted_sizes import is_near_whole, rounds_otherwise
+from torchport.verification.sums import settle_sums
 
 __all__ = ["settle_far"]
 
@@ -99,7 +100,8 @@ def _ask(asker: Asker, settled: Settled, name: str, size: int, budget: float) ->
         return False
     answer = asker.ask(settled.signature, sizes)
     if isinstance(answer, Refusal):
-        narrowed(asker, settled, base, sizes, answer)
+        if not settle_sums(asker, settled, sizes):
+            narrowed(asker, settled, base, sizes, answer)
     else:
         settled.keep(answer)
     return True

@@ -11,6 +11,7 @@ from torchport.ports import AxisKind
 from torchport.verification._records import Refusal, sizes_text
 from torchport.verification.asking import Asker, Settled, affordable, moved, narrowed, smallest_batch, with_symbol
 from torchport.verification.forks import Fork, Sizes, forks, is_out_of_reach, next_sizes
+from torchport.verification.sums import settle_sums
 
 __all__ = ["settle_forks"]
 
@@ -59,7 +60,7 @@ def _settle(asker: Asker, settled: Settled, fork: Fork) -> int:
         tried.append(sizes)
         answer = asker.ask(settled.signature, sizes)
         if isinstance(answer, Refusal):
-            settles = narrowed(asker, settled, base, sizes, answer)
+            settles = settle_sums(asker, settled, sizes) or narrowed(asker, settled, base, sizes, answer)
         elif fork.turns(asker.decided[_key(sizes)]):
             settles = True
             settled.keep(answer)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torchport.verification._records import Refusal
 from torchport.verification.asking import Asker, Settled, affordable, smallest_batch, with_symbol
+from torchport.verification.sums import settle_sums
 from torchport.verification.tables import Table, ends_of_tables
 
 __all__ = ["settle_tables"]
@@ -27,7 +28,7 @@ def settle_tables(asker: Asker, settled: Settled) -> None:
         if any(case.sizes[name] > last for case in settled.cases):
             continue
         others = smallest_batch(settled)
-        if axis.allows(last + step):
+        if axis.allows(last + step) and settled.fits({**others, name: last + step}):
             last = _past(asker, settled, table, others, last)
         if axis.allows(last) and affordable(asker, settled, {**others, name: last}, within=_SHARE * sum(asker.seconds.values())):
             settled.keep(asker.ask(settled.signature, {**others, name: last}))  # every row of the table is used once
@@ -41,6 +42,9 @@ def _past(asker: Asker, settled: Settled, table: Table, others: Mapping[str, int
     refused = [size for size in tried if axis.allows(size) and settled.fits({**others, name: size})]
     refusals = (asker.fails_early(settled.signature, {**others, name: size}, table) for size in refused)
     refusal = next((one for one in refusals if one is not None), None)
+    within = _SHARE * sum(asker.seconds.values())
+    if refusal is not None and affordable(asker, settled, refusal.sizes, within=within) and settle_sums(asker, settled, refusal.sizes):
+        return last
     if refusal is not None:
         last, refusal = _last_before(asker, settled, table, others, refusal)
         settled.signature = with_symbol(settled.signature, name, max=last)

@@ -286,7 +286,7 @@ class Prover:
     def _unkept(self) -> str:
         """What the file does not keep of what was found, and what to do: sizes can be declared (``time{min=4}``), relations cannot."""
         limits = self.reference.limits
-        if not limits.sizes:
+        if not limits.sizes or limits.sums:
             said = "; ".join(limits.sentences) or "a limit of the model"
             return f"{said}: the model checks that, the file does not; a file that torchport exports does"
         found = []

@@ -17,6 +17,7 @@ from torchport.verification.past_tables import settle_tables
 from torchport.verification.pointing import settle_pointers
 from torchport.verification.relations import relate, relation_between
 from torchport.verification.sizes import cover, levels
+from torchport.verification.sums import keep_edges, settle_sums
 
 __all__ = ["settle_sizes"]
 
@@ -53,8 +54,9 @@ def settle_sizes(asker: Asker, signature: Signature, traced: Mapping[str, int], 
             settle_tables(asker, settled)
             settle_forks(asker, settled)
             settle_far(asker, settled)
+            keep_edges(asker, settled)
             return settled
-        if not (_merge(asker, settled) or _narrow(asker, settled) or settle_jointly(asker, settled, refused)):
+        if not (_merge(asker, settled) or _narrow(asker, settled) or _in_company(asker, settled, refused)):
             break
     if forgiving:
         settled.notes.append(f"{len(refused)} sizes were refused by the model ({refused[0].reason}); the examples of check_trace stand in")
@@ -68,6 +70,11 @@ def settle_sizes(asker: Asker, signature: Signature, traced: Mapping[str, int], 
         hint="declare the axes as they are (fixed, or with min, max, multiple_of, or one name for axes that are equal), "
         "or pass further examples at other sizes: check_trace=[example, …]",
     )
+
+
+def _in_company(asker: Asker, settled: Settled, refused: Sequence[Refusal]) -> bool:
+    """States a rule for sizes that are refused though each alone is answered."""
+    return any(settle_sums(asker, settled, refusal.sizes) for refusal in refused) or settle_jointly(asker, settled, refused)
 
 
 def _alone(asker: Asker, settled: Settled, sizes: Mapping[str, int]) -> bool:
@@ -109,6 +116,8 @@ def _unite(asker: Asker, settled: Settled, group: tuple[str, ...]) -> None:
         both = [replace(one, small=first if one.small == name else one.small) for one in settled.at_most]
         both = [replace(one, large=first if one.large == name else one.large) for one in both]
         settled.at_most = [one for one in both if one.small != one.large]
+        rooms = [room.renamed({name: first}) for room in settled.sums]
+        settled.sums = [room for room in rooms if room.one != room.other]  # an axis by itself has an end: the next sizes find it
         settled.notes.append(f"`{name}` always equals `{first}`: one axis")
     asker.forget()
 
@@ -124,6 +133,8 @@ def _narrow(asker: Asker, settled: Settled) -> bool:
         if not refused:
             continue
         if _relate(asker, settled, name, refused) or settle_pointers(asker, settled, name, refused):
+            return True
+        if max(refused) > traced and settle_sums(asker, settled, {**settled.traced, name: max(refused)}):
             return True
         if factor := _multiple(asker, settled, name, axis, traced):
             settled.signature = with_symbol(settled.signature, name, multiple_of=factor)
