@@ -58,3 +58,21 @@ def test_a_known_size_of_an_axis_that_varies_is_gathered(tmp_path):
             x = torch.arange(float(time)).expand(1, 2, time)
             (answer,) = loaded({"x": x}).values()
             np.testing.assert_array_equal(answer, Squeezed()(x).numpy())
+
+
+@pytest.mark.parametrize("strategy", ["trace", "torch_export"])
+def test_an_input_whose_shape_nobody_inferred_is_gathered_as_well(tmp_path, strategy):
+    """Back to full length from every third step: after the slice, the trace-based exporter knows no shape."""
+
+    class Back(nn.Module):
+        def forward(self, x):
+            return nn.functional.interpolate(x[:, :, ::3], size=x.shape[2])
+
+    path = tmp_path / "m.onnx"
+    torchport.export(Back(), path, input_types={"x": "batch 1 time"}, strategy=strategy)
+    assert "Resize" not in [node.op_type for node in onnx.load(path).graph.node]
+    with torchport.load(path) as loaded:
+        for time in (1, 2, 94, 166, 604, 742, 748):
+            x = torch.arange(float(time)).expand(1, 1, time)
+            (answer,) = loaded({"x": x}).values()
+            np.testing.assert_array_equal(answer, Back()(x).numpy())

@@ -75,6 +75,25 @@ def test_a_share_with_steps_around_it_is_rounded_as_python_does(tmp_path, share)
             assert next(iter(loaded({"x": x}).values())).shape == Padded()(x).shape, size
 
 
+class OfATensor(nn.Module):
+    """A share that torch computes, in single precision: of 100 steps it keeps 29."""
+
+    def forward(self, x):
+        kept = torch.floor(torch.tensor(x.shape[1]) * 0.29).long()
+        return x * (torch.arange(x.shape[1]) < kept)
+
+
+@pytest.mark.parametrize("strategy", ["trace", "torch_export"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_share_that_torch_computes_stays_in_single_precision(tmp_path, strategy):
+    path = tmp_path / "m.onnx"
+    torchport.export(OfATensor(), path, input_types={"x": "batch time"}, strategy=strategy)
+    with torchport.load(path) as loaded:
+        for size in (100, 200, 400, 800, 1500):
+            x = torch.ones(1, size)
+            np.testing.assert_array_equal(next(iter(loaded({"x": x}).values())), OfATensor()(x).numpy())
+
+
 @pytest.mark.parametrize("scale", [2.0, 0.5, 1.5, 0.25])
 def test_scales_that_single_precision_holds_leave_the_file_as_it_is(tmp_path, scale):
     path = tmp_path / "m.onnx"

@@ -16,6 +16,8 @@ __all__ = ["gather_nearest"]
 _AS_TORCH = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
 """What ``torch.nn.functional.interpolate(x, size=…)`` is written as."""
 
+_ENDLESS = 2**31 - 1
+
 
 def gather_nearest(model: ir.Model) -> int:
     """Replaces the ``Resize`` nodes of the main graph that have such a size by a ``Gather`` along each axis.
@@ -31,11 +33,12 @@ def gather_nearest(model: ir.Model) -> int:
         if not _is_nearest_to_sizes(node):
             continue
         source, output = node.inputs[0], node.outputs[0]
+        rank = _rank(source, node.inputs[3])
         assert source is not None
-        assert source.shape is not None
+        assert rank is not None
         tape = ir.tape.Tape()
         gathered = source
-        for axis in range(2, len(source.shape)):
+        for axis in range(2, rank):
             gathered = _along(tape, model.graph, gathered, node.inputs[3], axis)
         for made in tape.nodes:
             made.name = f"{node.name}/{made.op_type}"
@@ -54,9 +57,38 @@ def _is_nearest_to_sizes(node: ir.Node) -> bool:
     if any(name not in node.attributes or node.attributes[name].as_string() != value for name, value in _AS_TORCH.items()):
         return False
     source, sizes = node.inputs[0], node.inputs[3]
-    if source is None or source.shape is None or len(source.shape) < 3:
+    rank = _rank(source, sizes)
+    if rank is None or rank < 3:
         return False
-    return not _is_known(sizes) or not all(isinstance(size, int) for size in source.shape[2:])
+    known = source is not None and source.shape is not None and all(isinstance(size, int) for size in source.shape[2:])
+    return not (known and _is_known(sizes))
+
+
+def _rank(source: ir.Value | None, sizes: ir.Value | None) -> int | None:
+    """The rank of what is resized; where shape inference stopped before it, there is a size for each of its axes."""
+    return len(source.shape) if source is not None and source.shape is not None else _count(sizes)
+
+
+def _count(numbers: ir.Value | None) -> int | None:
+    """How many numbers a vector has; ``None`` where that is not known."""
+    if numbers is None:
+        return None
+    if numbers.const_value is not None:
+        return int(numbers.const_value.size)
+    if numbers.shape is not None and len(numbers.shape) == 1 and isinstance(numbers.shape[0], int):
+        return int(numbers.shape[0])
+    node = numbers.producer()
+    if node is None:
+        return None
+    if node.op_type == "Concat":
+        counts = [_count(one) for one in node.inputs]
+        return None if None in counts else sum(one for one in counts if one is not None)
+    if node.op_type == "Unsqueeze":
+        return 1
+    if node.op_type == "Slice" and len(node.inputs) >= 3:
+        first, last = (None if one is None or one.const_value is None else one.const_value.numpy().item() for one in node.inputs[1:3])
+        return last - first if first is not None and last is not None and 0 <= first <= last < _ENDLESS else None
+    return _count(node.inputs[0]) if node.op_type == "Cast" else None
 
 
 def _is_known(sizes: ir.Value | None) -> bool:

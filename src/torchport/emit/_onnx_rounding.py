@@ -29,6 +29,11 @@ _WHOLE = frozenset({"Add", "Sub", "Mul", "Div", "Mod", "Max", "Min", "Neg"})
 _REAL = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Abs", "Max", "Min", "Floor", "Ceil"})
 """What sizes, and shares of sizes, are computed with."""
 
+_FX_NODE = "pkg.torch.onnx.fx_node"
+"""Under this name torch writes what a node was made of."""
+
+_OF_PYTHON = ("operator.", "math.", "torch.sym_", "_operator.")
+
 _TO_WHOLE = (ir.DataType.INT64, ir.DataType.INT32)
 
 
@@ -103,10 +108,21 @@ class _Expression:
             if _is_size(node.inputs[0]):
                 return self._tape.op("Cast", [node.inputs[0]], {"to": ir.DataType.DOUBLE})
             return self.value(node.inputs[0]) if node.attributes["to"].as_int() == ir.DataType.FLOAT else None
-        if node.op_type not in _REAL:
+        if node.op_type not in _REAL or not self._is_of_python(node):
             return None
         inputs = [None if one is None else self.value(one) for one in node.inputs]
         return self._tape.op(node.op_type, inputs) if all(one is not None for one in inputs) else None
+
+    def _is_of_python(self, node: ir.Node) -> bool:
+        """Whether Python computed this, in double precision: a tensor of one number is multiplied in single precision in torch, too.
+
+        A graph of torch.export says which function it was. In a trace only ``interpolate`` leaves such products, each cast once more.
+        """
+        said = node.metadata_props.get(_FX_NODE)
+        if said is not None:
+            return any(f"target={module}" in said for module in _OF_PYTHON)
+        above = None if self._rounding.inputs[0] is None else self._rounding.inputs[0].producer()
+        return above is not None and above.op_type == "Cast" and above.inputs[0] in node.outputs
 
     def _number(self, tensor: ir.TensorProtocol) -> ir.Value:
         single = float(tensor.numpy().reshape(-1)[0])
