@@ -494,3 +494,18 @@ def test_a_watched_size_that_is_kept_becomes_a_plain_number_in_a_copy():
     assert type(pickle.loads(pickle.dumps(size))) is int
     assert type(copy.deepcopy(size)) is int
     assert type(copy.copy(size / 2)) is float
+
+
+def test_a_branch_that_agrees_at_the_size_that_turns_it_is_tried_at_twice_the_size(tmp_path):
+    """The mean over blocks of 48 is the mean over all where there is one block."""
+
+    class Blocks(nn.Module):
+        def forward(self, x):
+            block = math.gcd(x.shape[1], 48)
+            if block > 16:
+                return x.unflatten(1, (-1, block)).mean(2).sum(1)
+            return x.mean(1)
+
+    for strategy in ("trace", "torch_export"):
+        with pytest.raises(ProofError):
+            torchport.export(Blocks(), tmp_path / "m.onnx", input_types={"x": "batch time 4"}, strategy=strategy)

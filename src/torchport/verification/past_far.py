@@ -49,9 +49,12 @@ def settle_far(asker: Asker, settled: Settled) -> None:
         _ask(asker, settled, name, size, budget)
     asked = 0
     for name, size in _named(asker, settled):
-        if asked == _NAMED or not asker.places_unseen():
+        before = len(asker.places_unseen())
+        if asked == _NAMED or not before:
             break
         asked += _ask(asker, settled, name, size, budget)
+        if len(asker.places_unseen()) < before:  # at the very size that turns a branch, both ways may agree
+            asked += _ask(asker, settled, name, 2 * size, budget)
     for branch in (one for one in asker.branches.one_way() if one.of_a_module):
         settled.notes.append(
             f"weak: {Path(branch.file).name}:{branch.line} decides by what may be a size, and went one way at every size that was tried"
