@@ -76,6 +76,43 @@ def test_steps_and_a_cache_in_one_table_share_its_rows(bench, model, most):
     assert not [finding for finding in proof.findings if finding.kind != "range"], proof.table()
 
 
+@pytest.mark.parametrize(("model", "most"), [(Decoder(4000), 4000), (Decoder(4000, 2), 3998)])
+def test_a_shared_table_is_found_however_far_its_end_is(bench, model, most):
+    one = bench(model, INPUTS, OUTPUTS, SIZES)
+    reference = one.reference()
+    assert reference.limits.sentences[-1] == f"past + time must be at most {most}"
+    assert reference.ranges == {"past": (1, most - 1), "time": (1, most - 1)}
+    assert one.proof().findings[0].kind == "range"  # a bare trace checks nothing: one step past the end finds no row and is gone
+
+
+def test_a_shared_table_that_the_model_makes_longer_is_told(bench):
+    class Growing(Decoder):
+        def forward(self, x, cache):
+            past, end = cache.shape[1], cache.shape[1] + x.shape[1]
+            table = self.positions.weight if end <= 4000 else self.positions.weight.repeat(2, 1)
+            return torch.cat([cache, x + table[torch.arange(past, end)]], 1)
+
+    reference = bench(Growing(4000), INPUTS, OUTPUTS, SIZES).reference()
+    assert not reference.limits
+    assert any("a table of 4000 rows ends at past + time 4000" in note for note in reference.notes)
+
+
+def test_ids_of_words_share_no_table(bench):
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.words = nn.Embedding(4000, 4)
+
+        def forward(self, x, cache):
+            return torch.cat([cache, self.words(x)], 1)
+
+    inputs = {"x": ("batch time", "int64"), "cache": ("batch past 4", "float32")}
+    reference = bench(Words(), inputs, OUTPUTS, SIZES).reference()
+    assert not reference.limits
+    assert not reference.notes
+
+
 def test_two_tables_are_two_ranges(bench):
     reference = bench(Apart(60), INPUTS, OUTPUTS, SIZES).reference()
     assert not reference.limits.sums

@@ -39,6 +39,7 @@ class Asker:
         self._call = call
         self.example = example
         self.taken: dict[Sizes, set[tuple[int, int]]] = {}
+        self.runs: dict[Sizes, set[tuple[int, int]]] = {}
         self.decided: dict[Sizes, Log] = {}
         self.seconds: dict[Sizes, float] = {}
         self.branches = Branches()
@@ -73,6 +74,7 @@ class Asker:
         """Symbols were renamed, or inputs are made otherwise: what was answered is no answer any more."""
         self._asked.clear()
         self.taken.clear()
+        self.runs.clear()
         self.decided.clear()
         self.seconds.clear()
 
@@ -98,6 +100,7 @@ class Asker:
             self.branches.settle(site[:2] for site in forks.decisions)
             self.decided[key] = {**forks.decisions, **tables.cuts, **branches.decisions()}
             self.taken[key] = tables.taken
+            self.runs[key] = tables.runs
             self.counts = self.counts or tables.counts
 
     def places_unseen(self) -> list[tuple[str, int]]:

@@ -17,7 +17,7 @@ from torchport.verification.past_tables import settle_tables
 from torchport.verification.pointing import settle_pointers
 from torchport.verification.relations import relate, relation_between
 from torchport.verification.sizes import cover, levels
-from torchport.verification.sums import keep_edges, settle_sums
+from torchport.verification.sums import keep_edges, settle_shared_tables, settle_sums
 
 __all__ = ["settle_sizes"]
 
@@ -52,6 +52,7 @@ def settle_sizes(asker: Asker, signature: Signature, traced: Mapping[str, int], 
         refused = [answer for answer in answers if isinstance(answer, Refusal)]
         if not refused:
             settle_tables(asker, settled)
+            settle_shared_tables(asker, settled)
             settle_forks(asker, settled)
             settle_far(asker, settled)
             keep_edges(asker, settled)

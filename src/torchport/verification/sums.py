@@ -9,8 +9,9 @@ from torchport.ports import AxisKind
 from torchport.ports.limits import SumAtMost
 from torchport.verification._records import Case, Refusal
 from torchport.verification.asking import Asker, Settled, affordable, narrowed, smallest_batch, with_symbol
+from torchport.verification.tables import shared_tables
 
-__all__ = ["keep_edges", "settle_sums"]
+__all__ = ["keep_edges", "settle_shared_tables", "settle_sums"]
 
 
 def settle_sums(asker: Asker, settled: Settled, refused: Mapping[str, int]) -> bool:
@@ -39,13 +40,43 @@ def settle_sums(asker: Asker, settled: Settled, refused: Mapping[str, int]) -> b
         one, two = sorted((name, other))
         room = SumAtMost(one, two, most)
         if _moves_along(asker, settled, room, refusal.sizes, name, other) and _is_all(asker, settled, refusal.sizes, name, other):
-            settled.sums.append(room)
-            settled.refusals.append(refusal)
-            settled.notes.append(f"{one} + {two}: at most {most}")
-            for symbol, company in ((one, two), (two, one)):
-                _end(asker, settled, symbol, most - symbols[company].smallest, {**refusal.sizes, company: symbols[company].smallest})
+            _state(asker, settled, room, refusal)
             return True
     return False
+
+
+def settle_shared_tables(asker: Asker, settled: Settled) -> None:
+    """States the room in every table whose rows two symbols share, however far its end is: it is tried at both ends and just past them."""
+    symbols = settled.signature.symbols
+    for table, company in shared_tables(asker.runs):
+        one, other = sorted((table.symbol, company))
+        room = SumAtMost(one, other, table.last)
+        kinds = {symbols[name].kind for name in room.symbols}
+        if AxisKind.Batch in kinds or any(room.symbols == known.symbols for known in settled.sums):
+            continue
+        past: list[Refusal | None] = []
+        for name, beside in (room.symbols, room.symbols[::-1]):
+            inside = {**smallest_batch(settled), name: table.last - symbols[beside].smallest, beside: symbols[beside].smallest}
+            outside = {**inside, name: inside[name] + 1}
+            if not symbols[name].allows(outside[name]) or not settled.fits(outside):
+                continue
+            passes = asker.fails_early(settled.signature, inside, table) is None
+            past.append(asker.fails_early(settled.signature, outside, table) if passes else None)
+        refusal = next((one for one in past if one is not None), None)
+        if refusal is not None and None not in past:
+            _state(asker, settled, room, refusal)
+        elif past:
+            said = f"weak: a table of {table.rows} rows ends at {one} + {other} {table.last}"
+            settled.notes.append(f"{said}; the artifact was not tried past it")
+
+
+def _state(asker: Asker, settled: Settled, room: SumAtMost, refusal: Refusal) -> None:
+    settled.sums.append(room)
+    settled.refusals.append(refusal)
+    settled.notes.append(f"{room.one} + {room.other}: at most {room.most}")
+    for symbol, company in (room.symbols, room.symbols[::-1]):
+        least = settled.signature.symbols[company].smallest
+        _end(asker, settled, symbol, room.most - least, {**refusal.sizes, company: least})
 
 
 def keep_edges(asker: Asker, settled: Settled) -> None:
@@ -123,6 +154,8 @@ def _end(asker: Asker, settled: Settled, name: str, last: int, company: Mapping[
     settled.signature = with_symbol(settled.signature, name, max=last)
     settled.ranges[name] = (axis.min, last)
     base, sizes = {**company, name: settled.traced[name]}, {**company, name: last}
+    if last <= settled.traced[name] or not affordable(asker, settled, sizes):
+        return
     answer = asker.ask(settled.signature, sizes)
-    if isinstance(answer, Refusal) and last > settled.traced[name]:
+    if isinstance(answer, Refusal):
         narrowed(asker, settled, base, sizes, answer)

@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torchport.verification.noted_sizes import Log, cut_here
 from torchport.verification.runtimes._base import shortened
 from torchport.verification.work import seconds_of
 
-__all__ = ["Table", "TableWatch", "ends_of_tables", "fails_early"]
+__all__ = ["Table", "TableWatch", "ends_of_tables", "fails_early", "shared_tables"]
 
 _GATHERS = {"embedding": (0, 1), "index_select": (0, 2), "index": (0, 1)}
 """Operations that take rows by number: the places of the table and of the numbers."""
@@ -63,6 +63,7 @@ class TableWatch(Mode):  # type: ignore[no-untyped-call]
     def __init__(self, stop_after: int | None = None) -> None:
         super().__init__()
         self.taken: set[tuple[int, int]] = set()
+        self.runs: set[tuple[int, int]] = set()
         self.cuts: Log = defaultdict(list)
         self.counts = False
         self.seconds = 0.0
@@ -74,7 +75,11 @@ class TableWatch(Mode):  # type: ignore[no-untyped-call]
         results = func(*args, **(kwargs or {}))
         self.seconds += seconds_of(func, args, kwargs or {}, results)
         schema = getattr(func, "_schema", None)
-        pair = None if schema is None else _rows_taken(schema.name.split("::")[-1], args, results)
+        run = None if schema is None else _run_gathered(schema.name.split("::")[-1], args)
+        pair = None if schema is None else _rows_sliced(schema.name.split("::")[-1], args, results)
+        if run is not None:
+            self.runs.add((run[0], run[2]))
+            pair = (run[0], run[2]) if run[1] == 0 else pair
         if pair is not None and pair[0] > pair[1]:
             self.taken.add(pair)
         if schema is not None and schema.name in _NUMBERS_OF_VALUES:
@@ -84,7 +89,7 @@ class TableWatch(Mode):  # type: ignore[no-untyped-call]
                 site, decision = cut_here(size, limit, sys._getframe(1))
                 self.cuts[site].append(decision)
         if self._rows is not None:
-            if self._left is None and pair is not None and pair[0] == self._rows:
+            if self._left is None and self._rows in {found[0] for found in (pair, run) if found is not None}:
                 self._left = _AFTER
             elif self._left is not None:
                 self._left -= 1
@@ -93,20 +98,25 @@ class TableWatch(Mode):  # type: ignore[no-untyped-call]
         return results
 
 
-def _rows_taken(name: str, args: tuple[Any, ...], results: Any) -> tuple[int, int] | None:
+def _rows_sliced(name: str, args: tuple[Any, ...], results: Any) -> tuple[int, int] | None:
     if name in ("slice", "narrow") and isinstance(results, torch.Tensor) and results.dim():
         axis = args[1] if len(args) > 1 else 0
         return int(args[0].shape[axis]), int(results.shape[axis])
-    if name in _GATHERS and len(args) > _GATHERS[name][1]:
-        numbers = args[_GATHERS[name][1]]
-        if isinstance(numbers, (list, tuple)):
-            numbers = next((one for one in numbers if one is not None), None)
-        if isinstance(numbers, torch.Tensor) and numbers.dtype in (torch.int64, torch.int32) and 0 < numbers.numel() < 100_000:
-            last = int(numbers.max()) + 1
-            counted = torch.unique(numbers).numel() == last  # 0, 1, 2, …: positions, not ids of words
-            axis = args[1] if name == "index_select" else 0
-            return (int(args[0].shape[axis]), last) if counted else None
     return None
+
+
+def _run_gathered(name: str, args: tuple[Any, ...]) -> tuple[int, int, int] | None:
+    """The rows of a table, and the first and the end of consecutive ones that are gathered: positions, not ids of words."""
+    if name not in _GATHERS or len(args) <= _GATHERS[name][1]:
+        return None
+    numbers = args[_GATHERS[name][1]]
+    if isinstance(numbers, (list, tuple)):
+        numbers = next((one for one in numbers if one is not None), None)
+    if not isinstance(numbers, torch.Tensor) or numbers.dtype not in (torch.int64, torch.int32) or not 0 < numbers.numel() < 100_000:
+        return None
+    first, end = int(numbers.min()), int(numbers.max()) + 1
+    axis = args[1] if name == "index_select" else 0
+    return (int(args[0].shape[axis]), first, end) if torch.unique(numbers).numel() == end - first else None
 
 
 def _cuts(name: str, args: tuple[Any, ...]) -> Iterator[tuple[int, int]]:
@@ -138,6 +148,32 @@ def ends_of_tables(seen: Mapping[tuple[tuple[str, int], ...], set[tuple[int, int
                 tables.append(Table(rows, symbol, max(high, last)))
                 break
     return tables
+
+
+def shared_tables(seen: Mapping[tuple[tuple[str, int], ...], set[tuple[int, int]]]) -> list[tuple[Table, str]]:
+    """The tables whose rows two symbols share, with the second symbol; ``last`` is the greatest sum of both.
+
+    Args:
+        seen: The ends of the consecutive rows that were gathered, by sizes.
+
+    The end must be the sum of both and a fixed number at every size: four at least, at which both vary.
+    """
+    ends: dict[int, dict[tuple[tuple[str, int], ...], set[int]]] = defaultdict(dict)
+    for sizes, runs in seen.items():
+        for rows, end in runs:
+            ends[rows].setdefault(sizes, set()).add(end)
+    shared = []
+    for rows, by_sizes in ends.items():
+        points = [(dict(sizes), found) for sizes, found in by_sizes.items()]
+        for one, other in combinations(points[0][0], 2):
+            both = {(sizes[one], sizes[other]) for sizes, _ in points}
+            if len(both) < 4 or min(len({pair[place] for pair in both}) for place in (0, 1)) < 2:
+                continue
+            offsets = set.intersection(*({end - sizes[one] - sizes[other] for end in found} for sizes, found in points))
+            if offsets:
+                shared.append((Table(rows, one, rows - max(offsets)), other))
+                break
+    return shared
 
 
 def fails_early(call: Any, inputs: Mapping[str, torch.Tensor], table: Table) -> str:
