@@ -1,4 +1,4 @@
-"""A ramp of one step: what ``torch.linspace`` gives there, in the file too."""
+"""A ramp is in the file what ``torch.linspace`` gives: of one step its start, and counted from both ends."""
 
 import numpy as np
 import pytest
@@ -43,3 +43,34 @@ def test_what_is_no_ramp_is_left_alone(tmp_path):
     path = torchport.export(Mean(), tmp_path / "m.onnx", input_types={"x": "batch time"}, strategy="trace").path
     with torchport.load(path) as artifact:
         assert np.isinf(artifact(x=np.ones((1, 1), np.float32))["output"]).all()
+
+
+class Picked(nn.Module):
+    """Frames at even distances, as models of video pick them."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def forward(self, x):
+        return x[:, torch.linspace(0, x.shape[1] - 1, self.count or x.shape[1] // 4 + 1).long()]
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 17, None])
+def test_the_same_frames_are_picked_at_every_length(tmp_path, count):
+    model = Picked(count)
+    path = torchport.export(model, tmp_path / "m.onnx", input_types={"x": "batch time"}, strategy="trace").path
+    with torchport.load(path) as artifact:
+        for time in range(1, 520):
+            x = np.arange(time, dtype=np.float32)[None]
+            np.testing.assert_array_equal(artifact(x=x)["output"], model(torch.from_numpy(x)).numpy(), str(time))
+
+
+def test_a_ramp_that_is_the_answer_itself_keeps_its_name(tmp_path):
+    class Alone(nn.Module):
+        def forward(self, x):
+            return torch.linspace(0, 2, x.shape[0]), x + 1
+
+    path = torchport.export(Alone(), tmp_path / "m.onnx", input_types={"x": "time 2"}, output_types={"ramp": "time", "y": "time 2"}).path
+    with torchport.load(path) as artifact:
+        np.testing.assert_allclose(artifact(x=np.ones((9, 2), np.float32))["ramp"], torch.linspace(0, 2, 9), rtol=1e-6)

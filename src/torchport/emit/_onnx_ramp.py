@@ -1,6 +1,7 @@
-"""``torch.linspace`` with a number of steps that is known only at run time: of one step it is its start, and no division by nothing.
+"""``torch.linspace`` as torch computes it: counted from both ends, and of one step its start.
 
-The trace-based exporter writes ``start + range(steps) * ((end - start) / (steps - 1))``: at one step that is 0 times infinity.
+The trace-based exporter writes ``start + range(steps) * ((end - start) / (steps - 1))``: at one step that is 0 times infinity, and its last
+steps are off by roundings, so that ``torch.linspace(0, frames - 1, 8).long()`` picks another frame at every fortieth length.
 
 Source: https://docs.pytorch.org/docs/stable/generated/torch.linspace.html
 """
@@ -10,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["keep_single_steps"]
+__all__ = ["count_from_both_ends"]
 
 
-def keep_single_steps(model: ir.Model) -> int:
-    """Divides by one where the ramps of the main graph would divide by nothing.
+def count_from_both_ends(model: ir.Model) -> int:
+    """Writes the ramps of the main graph as torch computes them.
 
     Args:
         model: Its ``Constant`` nodes are initializers already; changed in place.
@@ -41,8 +42,36 @@ def keep_single_steps(model: ir.Model) -> int:
         least.metadata_props.update(division.metadata_props)
         model.graph.insert_before(division, least)
         division.replace_input_with(1, least.outputs[0])
+        _count_back(model, node, division, least.outputs[0], dtype)
         found += 1
     return found
+
+
+def _count_back(model: ir.Model, product: ir.Node, division: ir.Node, gap: ir.Value, dtype: ir.DataType) -> None:
+    """Takes the upper half of a ramp from its end: ``end - (steps - 1 - place) * step``."""
+    span = _maker(division.inputs[0])
+    ramp = next((user for user in product.outputs[0].consumers() if user.op_type == "Add"), None)
+    places = next((one for one in product.inputs if one is not None and one is not division.outputs[0]), None)
+    if span is None or span.op_type != "Sub" or span.inputs[0] is None or ramp is None or places is None:
+        return
+    tape = ir.tape.Tape()
+    end = tape.op("Cast", [span.inputs[0]], {"to": int(dtype)})
+    back = tape.op("Mul", [tape.op("Sub", [gap, places]), division.outputs[0]])
+    lower = tape.op("Less", [tape.op("Add", [places, places]), gap])
+    whole = tape.op("Where", [lower, ramp.outputs[0], tape.op("Sub", [end, back])])
+    for made in tape.nodes:
+        made.name = f"{ramp.name}/{made.op_type}"
+        made.metadata_props.update(ramp.metadata_props)
+    old = ramp.outputs[0]
+    uses = [(user, place) for user, place in old.uses() if user not in tape.nodes]
+    model.graph.insert_after(ramp, tape.nodes)
+    whole.type, whole.shape = old.type, old.shape
+    for user, place in uses:
+        user.replace_input_with(place, whole)
+    for place, output in enumerate(model.graph.outputs):
+        if output is old:
+            whole.name, old.name = old.name, f"{old.name}/lower"
+            model.graph.outputs[place] = whole
 
 
 def _division(node: ir.Node) -> ir.Node | None:
@@ -55,9 +84,18 @@ def _division(node: ir.Node) -> ir.Node | None:
     if steps is None or division is None:
         return None
     less = _maker(division.inputs[1])
-    if less is None or less.op_type != "Sub" or not _is_one(less.inputs[1]) or _source(less.inputs[0]) is not _source(steps.inputs[1]):
+    if less is None or less.op_type != "Sub" or not _is_one(less.inputs[1]) or not _same(less.inputs[0], steps.inputs[1]):
         return None
     return division
+
+
+def _same(one: ir.Value | None, other: ir.Value | None) -> bool:
+    """Whether two values are one, but for casts; numbers are compared."""
+    one, other = _source(one), _source(other)
+    if one is None or other is None or one is other:
+        return one is other
+    first, second = one.const_value, other.const_value
+    return first is not None and second is not None and first.size == second.size == 1 and first.numpy().item() == second.numpy().item()
 
 
 def _source(value: ir.Value | None) -> ir.Value | None:

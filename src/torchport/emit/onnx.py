@@ -23,7 +23,7 @@ from torchport.emit._onnx_limits import keep_limits
 from torchport.emit._onnx_nearest import gather_nearest
 from torchport.emit._onnx_opset import convert, ir_version_for
 from torchport.emit._onnx_powers import multiply_powers
-from torchport.emit._onnx_ramp import keep_single_steps
+from torchport.emit._onnx_ramp import count_from_both_ends
 from torchport.emit._onnx_rounding import round_in_double
 from torchport.emit._origins import keep_origins, origins_of_graph, take_origins
 
@@ -56,7 +56,7 @@ class Onnx(Format):
         multiply_powers(model)
         round_in_double(model)
         gather_nearest(model)
-        keep_single_steps(model)
+        count_from_both_ends(model)
         keep_origins(model, origins)
         weights = {name for name, value in model.graph.initializers.items() if WEIGHT in value.meta}
         unused = declare_ports(model, captured.signature)
