@@ -257,6 +257,7 @@ def reference_of(subject: Subject, options: ExportOptions) -> Reference:
     """What the untouched model answers over the sizes of its ports; what it writes into its weights meanwhile is put back with the rest."""
     from torchport.prepare import as_found_again, kept_as_found, watched
     from torchport.verification import take_reference
+    from torchport.verification.counters import KeptNumbers
 
     @contextlib.contextmanager
     def untouched() -> Iterator[None]:
@@ -275,25 +276,12 @@ def reference_of(subject: Subject, options: ExportOptions) -> Reference:
             further_examples=subject.further,
             output_example=subject.output_example,
             given_example=subject.given_example,
-            counters=lambda: _numbers_kept(subject.module),
+            counters=KeptNumbers(subject.module),
         )
     if options.verify:
         with kept_as_found(subject.module), watched():
             reference.check_first_run()
     return dataclasses.replace(reference, untouched=untouched)
-
-
-def _numbers_kept(module: torch.nn.Module) -> dict[str, float]:
-    """Every single number that a model holds outside of its weights, by qualified name."""
-    import torch
-
-    kept: dict[str, float] = {}
-    for prefix, one in module.named_modules():
-        held = {**vars(one), **dict(one.named_buffers(recurse=False))}
-        for name, value in held.items():
-            if type(value) in (int, float) or (isinstance(value, torch.Tensor) and value.dim() == 0 and not value.is_complex()):
-                kept[f"{prefix}.{name}".lstrip(".")] = value.item() if isinstance(value, torch.Tensor) else value
-    return kept
 
 
 def witnesses_of(subject: Subject, reference: Reference) -> Witnesses:

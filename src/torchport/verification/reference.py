@@ -22,6 +22,7 @@ from torchport.verification._records import Array, Case, Refusal, sizes_text
 from torchport.verification.arrays import to_arrays, to_tensor
 from torchport.verification.asking import Asker, Settled
 from torchport.verification.comparison import compare
+from torchport.verification.counters import FAR_COUNTS, KeptNumbers
 from torchport.verification.forks import lines_both_ways, lines_scaling, lines_turned
 from torchport.verification.noise import Call, Noise, measure_noise, noise_of_extremes
 from torchport.verification.outputs import settle_outputs
@@ -151,7 +152,7 @@ def take_reference(
     output_example: Mapping[str, torch.Tensor] | None = None,
     given_example: Mapping[str, torch.Tensor] | None = None,
     least: int | None = None,
-    counters: Callable[[], Mapping[str, float]] = dict,
+    counters: KeptNumbers | None = None,
 ) -> Reference:
     """Runs the untouched model over the covering sizes.
 
@@ -164,7 +165,7 @@ def take_reference(
         output_example: What the caller says the model answers to ``given_example``.
         given_example: The caller's own example, where another one is traced.
         least: Try at least so many combinations of sizes; ``None``: as `cover` has it.
-        counters: The numbers that the model keeps, by name.
+        counters: The numbers that the model keeps; they are written to, and whoever calls puts them back.
 
     Returns:
         The reference. With ``options.verify`` off it holds the examples only.
@@ -196,7 +197,7 @@ def take_reference(
     place = 1 + len(settled.cases) if given else 0
     if stated is not None:
         _check_stated(stated, cases[place], options.check_tolerance)
-    counted = _check_repeats(asker, _telling(cases), counters)
+    _check_repeats(asker, _telling(cases), counters)
     unproved = [] if options.verify else _another(asker, settled)
     settled.signature, notes = settle_outputs(settled.signature, [*cases, *unproved])
     noise = _noise(asker.run, cases) if options.verify else Noise(dict.fromkeys(first.outputs, 0.0), "double")
@@ -217,7 +218,7 @@ def take_reference(
         output_example=stated,
         output_example_case=place,
         must_check=bool(options.check_trace) or stated is not None,
-        notes=(*settled.notes, *counted, *notes, *_noise_notes(noise), *_power_notes(cases)),
+        notes=(*settled.notes, *notes, *_noise_notes(noise), *_power_notes(cases)),
         lines_both_ways=lines_both_ways(asker.decided),
         lines_scaling=lines_scaling(asker.decided),
         cpu_seconds=time.process_time() - start,
@@ -292,11 +293,8 @@ def _check_stated(stated: Mapping[str, Array], case: Case, tolerance: float) -> 
             )
 
 
-def _check_repeats(asker: Asker, case: Case, counters: Callable[[], Mapping[str, float]]) -> list[str]:
-    """Runs a case again, after everything else and with another seed: the answer must be the same.
-
-    Returns:
-        What the model counts though nothing hangs on it yet, in words.
+def _check_repeats(asker: Asker, case: Case, counters: KeptNumbers | None) -> None:
+    """Runs a case again, after everything else and with another seed: the answer must be the same, at other counts of runs too.
 
     Raises:
         ReferenceRunError: It is not: the model is random, or keeps something from run to run.
@@ -309,15 +307,22 @@ def _check_repeats(asker: Asker, case: Case, counters: Callable[[], Mapping[str,
         names = (name for name, array in outputs.items() if compare(expected[name], array, _tolerance(array)).kind is not None)
         return next(names, ""), outputs
 
-    before = counters()
+    before = {} if counters is None else counters.read()
     name, second = differing(1, case.outputs)
     if not name:
-        return [
-            f"weak: the model counts its runs: `{kept}` went from {before[kept]:g} to {now:g} at inputs that it had answered before; "
-            "what it does at other counts is not seen"
-            for kept, now in counters().items()
-            if before.get(kept, now) != now
-        ]
+        grown = () if counters is None else [kept for kept, now in counters.read().items() if before.get(kept, now) != now]
+        for kept, far in ((kept, far) for kept in grown for far in FAR_COUNTS):
+            assert counters is not None
+            counters.write(kept, far)
+            with contextlib.suppress(Exception):  # it was never meant to count so far
+                name, _ = differing(1, case.outputs)
+            if name:
+                raise ReferenceRunError(
+                    f"the model counts its runs, and answers otherwise later: the same inputs give another answer where {kept} is {far}",
+                    where=f"output {name}",
+                    hint="make the counter an input, or leave what hangs on it out of forward_for_export",
+                )
+        return
     same_seed, _ = differing(1, second)
     if same_seed:
         raise ReferenceRunError(
