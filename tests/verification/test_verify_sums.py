@@ -125,6 +125,20 @@ def test_an_axis_that_ends_for_a_reason_of_its_own_ends_there(bench):
     assert reference.ranges == {"past": (1, 89), "time": (1, 30)}
 
 
+@pytest.mark.parametrize(("rows", "own"), [(90, 45), (200, 95)])
+def test_an_end_of_its_own_that_shows_only_in_small_company_is_found(bench, rows, own):
+    class Brief(Decoder):
+        def forward(self, x, cache):
+            if cache.shape[1] > own:
+                raise ValueError("too long a cache")
+            return super().forward(x, cache)
+
+    reference = bench(Brief(rows), INPUTS, OUTPUTS, SIZES).reference()
+    assert [room.sentence for room in reference.limits.sums] == [f"past + time must be at most {rows}"]
+    assert reference.ranges == {"past": (1, own), "time": (1, rows - 1)}
+    assert not any("weak" in note for note in reference.notes)
+
+
 def test_what_is_no_plain_sum_is_not_stated_as_one(bench):
     assert not bench(Rounded(62), INPUTS, OUTPUTS, SIZES).reference().limits.sums
 

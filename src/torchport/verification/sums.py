@@ -60,8 +60,8 @@ def settle_shared_tables(asker: Asker, settled: Settled) -> None:
             outside = {**inside, name: inside[name] + 1}
             if not symbols[name].allows(outside[name]) or not settled.fits(outside):
                 continue
-            passes = asker.fails_early(settled.signature, inside, table) is None
-            past.append(asker.fails_early(settled.signature, outside, table) if passes else None)
+            if asker.fails_early(settled.signature, inside, table) is None:  # else it ends before for a reason of its own
+                past.append(asker.fails_early(settled.signature, outside, table))
         refusal = next((one for one in past if one is not None), None)
         if refusal is not None and None not in past:
             _state(asker, settled, room, refusal)
