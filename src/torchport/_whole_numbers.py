@@ -89,7 +89,8 @@ def whole_numbers_taken(signature: Signature, sizes: Mapping[str, int], answer: 
         element = _element(signature.inputs[name], low, high, ended=ended, reach=_STEPS[-1] - 1 if high == _USUAL and not ended else None)
         if element is not None:
             elements[name] = element
-        said = ", which is all that the model takes" if ended else "" if high > _USUAL else ", as tried; the model takes others too"
+        whole = high == port.most
+        said = ", which is all that the model takes" if ended else "" if whole else ", as tried; the model takes others too"
         notes.append(f"`{name}` holds whole numbers from {low} to {high - 1}{said}")
     return Found(example, elements, tuple(notes))
 
@@ -123,12 +124,19 @@ class _Port:
     answer: Callable[[Mapping[str, torch.Tensor]], Any]
     base: _Work
 
+    @property
+    def most(self) -> int:
+        """The number after the greatest that the dtype holds."""
+        import torch
+
+        return torch.iinfo(self.example[self.name].dtype).max + 1
+
     def ends(self) -> tuple[int, int, bool]:
         """The first number, the one after the last, and whether the model refuses that one."""
         import torch
 
         taken = 2
-        most = torch.iinfo(self.example[self.name].dtype).max + 1
+        most = self.most
         for step in sorted({min(step, most) for step in _STEPS}):
             alike = self._alike(0, step)
             if alike is None:

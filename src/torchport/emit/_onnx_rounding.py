@@ -34,6 +34,9 @@ _FX_NODE = "pkg.torch.onnx.fx_node"
 
 _OF_PYTHON = ("operator.", "math.", "torch.sym_", "_operator.")
 
+_LONGEST = 100_000
+"""No chain of sizes is as long; a graph with a loop would be."""
+
 _TO_WHOLE = (ir.DataType.INT64, ir.DataType.INT32)
 
 
@@ -46,12 +49,12 @@ def round_in_double(model: ir.Model) -> int:
     Returns:
         The number of nodes that round which were replaced.
     """
-    replaced = 0
+    replaced, sizes = 0, _Sizes()
     for node in list(model.graph):
         to = node.attributes["to"].as_int() if node.op_type == "Cast" else None
         if node.domain or not (node.op_type in ("Floor", "Ceil") or to in _TO_WHOLE) or node.inputs[0] is None:
             continue
-        expression = _Expression(model.graph, node)
+        expression = _Expression(model.graph, node, sizes)
         result = expression.value(node.inputs[0])
         if result is None or not expression.inexact:
             continue
@@ -79,13 +82,15 @@ class _Expression:
     Args:
         graph: The graph.
         rounding: The node.
+        sizes: Knows which integers are sizes.
 
     Attributes:
         inexact: Whether a number in it is another one in single precision.
     """
 
-    def __init__(self, graph: ir.Graph, rounding: ir.Node) -> None:
+    def __init__(self, graph: ir.Graph, rounding: ir.Node, sizes: _Sizes) -> None:
         self.inexact = False
+        self._sizes = sizes
         self._graph = graph
         self._rounding = rounding
         self._tape = ir.tape.Tape()
@@ -105,7 +110,7 @@ class _Expression:
         if node is None or node.domain:
             return None
         if node.op_type == "Cast" and node.inputs[0] is not None:
-            if _is_size(node.inputs[0]):
+            if node.inputs[0] in self._sizes:
                 return self._tape.op("Cast", [node.inputs[0]], {"to": ir.DataType.DOUBLE})
             return self.value(node.inputs[0]) if node.attributes["to"].as_int() == ir.DataType.FLOAT else None
         if node.op_type not in _REAL or not self._is_of_python(node):
@@ -152,17 +157,48 @@ class _Expression:
         self._graph.remove(rounding, safe=True)
 
 
-def _is_size(value: ir.Value | None) -> bool:
-    """Whether an integer is the size of an axis, or is computed of sizes and numbers."""
-    node = None if value is None else value.producer()
+class _Sizes:
+    """Which integers are sizes of axes, or computed of sizes and numbers; each is looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[ir.Value, bool] = {}
+
+    def __contains__(self, value: ir.Value | None) -> bool:
+        if value is None:
+            return False
+        waiting = [value]
+        while waiting:  # by hand: a chain of sizes may be longer than Python's stack
+            one = waiting[-1]
+            open_inputs = [] if one in self._known else [each for each in _made_of(one) if each not in self._known]
+            if open_inputs and len(waiting) < _LONGEST:
+                waiting.extend(open_inputs)
+                continue
+            if one not in self._known:
+                self._known[one] = self._judged(one)
+            waiting.pop()
+        return self._known[value]
+
+    def _judged(self, value: ir.Value) -> bool:
+        node = value.producer()
+        if node is None:
+            return False
+        inputs = [one for one in node.inputs if one is not None]
+        if node.op_type in _WHOLE:
+            sizes = [self._known.get(one, False) for one in inputs]
+            return any(sizes) and all(size or _is_whole(one) for size, one in zip(sizes, inputs, strict=True))
+        if node.op_type == "Cast" and node.attributes["to"].as_int() not in _TO_WHOLE:
+            return False
+        return node.op_type == "Shape" or (node.op_type in _THROUGH and bool(inputs) and self._known.get(inputs[0], False))
+
+
+def _made_of(value: ir.Value) -> list[ir.Value]:
+    """The values that decide whether this one is a size."""
+    node = value.producer()
     if node is None or node.domain:
-        return False
-    if node.op_type in _WHOLE:
-        return any(_is_size(one) for one in node.inputs) and all(_is_whole(one) or _is_size(one) for one in node.inputs)
-    if node.op_type == "Cast" and node.attributes["to"].as_int() not in _TO_WHOLE:
-        return False
-    return node.op_type == "Shape" or (node.op_type in _THROUGH and bool(node.inputs) and _is_size(node.inputs[0]))
+        return []
+    inputs = [one for one in node.inputs if one is not None]
+    return inputs if node.op_type in _WHOLE else inputs[:1] if node.op_type in _THROUGH else []
 
 
-def _is_whole(value: ir.Value | None) -> bool:
-    return value is not None and value.const_value is not None and value.const_value.dtype in _TO_WHOLE
+def _is_whole(value: ir.Value) -> bool:
+    return value.const_value is not None and value.const_value.dtype in _TO_WHOLE
