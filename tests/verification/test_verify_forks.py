@@ -509,3 +509,16 @@ def test_a_branch_that_agrees_at_the_size_that_turns_it_is_tried_at_twice_the_si
     for strategy in ("trace", "torch_export"):
         with pytest.raises(ProofError):
             torchport.export(Blocks(), tmp_path / "m.onnx", input_types={"x": "batch time 4"}, strategy=strategy)
+
+
+def test_a_cut_that_every_size_is_past_is_no_decision(tmp_path):
+    """The relative shift of Transformer-XL: an axis of twice the time is cut at one."""
+
+    class Shifted(nn.Module):
+        def forward(self, x):
+            batch, time, _ = x.shape
+            scores = nn.functional.pad(x @ x.new_ones(4, 2 * time - 1), (1, 0)).view(batch, -1, time)[:, 1:]
+            return scores.reshape(batch, time, 2 * time - 1)[:, :, :time]
+
+    result = torchport.export(Shifted(), tmp_path / "m.onnx", input_types={"x": "batch time 4"})
+    assert not [note for note in result.notes if note.startswith("weak")]

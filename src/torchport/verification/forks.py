@@ -233,7 +233,9 @@ def is_out_of_reach(fork: Fork) -> bool:
     if fork.factors or fork.divisors or away == 0 or smallest not in [dict(sizes) for sizes in fork.points]:
         return False
     slopes = _slopes(fork, names)
-    return all(slopes[name] * away > -1e-6 for name in names) and all(_crossing(fork, name, smallest) is None for name in names)
+    crossings = {name: _crossing(fork, name, smallest) for name in names}
+    below = all(crossing is None or crossing < smallest[name] for name, crossing in crossings.items())
+    return below and all(slopes[name] * away > -1e-6 for name in names)
 
 
 def _moves(fork: Fork, name: str) -> bool:
