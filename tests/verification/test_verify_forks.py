@@ -522,3 +522,24 @@ def test_a_cut_that_every_size_is_past_is_no_decision(tmp_path):
 
     result = torchport.export(Shifted(), tmp_path / "m.onnx", input_types={"x": "batch time 4"})
     assert not [note for note in result.notes if note.startswith("weak")]
+
+
+FAST_PATHS = {
+    "two remainders": (lambda x: x.shape[2] % 32 == 0 and x.shape[3] % 32 == 0, "batch 1 height width"),
+    "three remainders": (lambda x: x.shape[0] % 2 == 0 and x.shape[2] % 32 == 0 and x.shape[3] % 48 == 0, "batch 1 height width"),
+    "a remainder by bits": (lambda x: x.shape[2] & 63 == 0, "batch 1 height width"),
+}
+
+
+@pytest.mark.parametrize("name", FAST_PATHS)
+def test_a_fast_path_for_sizes_that_fit_is_tried(tmp_path, name):
+    fits, axes = FAST_PATHS[name]
+
+    class Fast(nn.Module):
+        def forward(self, x):
+            if fits(x):
+                return x * 2
+            return x * 3
+
+    with pytest.raises(ProofError):
+        torchport.export(Fast(), tmp_path / "m.onnx", input_types={"x": axes}, strategy="trace")

@@ -189,11 +189,11 @@ def next_sizes(fork: Fork, base: Mapping[str, int], steps: Mapping[str, int]) ->
     """
     moving = _movers(fork, base)
     for factor in sorted(fork.factors):
-        for symbol in dict.fromkeys((*moving, *sorted(base, key=lambda name: not _moves(fork, name)))):
-            whole = max(1, round(base[symbol] / factor)) * factor
-            for near in dict.fromkeys((whole, *_equal(fork, factor, whole), whole + 1, whole + factor - 1, whole + factor // 2)):
-                if near % steps[symbol] == 0:
-                    yield {**base, symbol: near}
+        symbols = list(dict.fromkeys((*moving, *sorted(base, key=lambda name: not _moves(fork, name)))))
+        tried = [(symbol, near) for symbol in symbols for near in _near(fork, factor, base[symbol])]
+        if not any(_moves(fork, name) for name in base):  # met once, which symbol it hangs on is open: each one's likeliest size first
+            tried.sort(key=lambda one: _near(fork, factor, base[one[0]]).index(one[1]))
+        yield from ({**base, symbol: near} for symbol, near in tried if near % steps[symbol] == 0)
     for divisor in sorted(fork.divisors) if not moving else ():  # whole quotients were the same at all sizes
         away = abs(min(fork.points.values(), key=abs)) + 1
         for symbol, size in base.items():
@@ -211,6 +211,12 @@ def next_sizes(fork: Fork, base: Mapping[str, int], steps: Mapping[str, int]) ->
             for size in dict.fromkeys((*beyond, *before) if crossing >= base[symbol] else (*before, *beyond)):
                 if size >= 1:
                     yield {**base, symbol: size}
+
+
+def _near(fork: Fork, factor: int, size: int) -> list[int]:
+    """Sizes near this one whose remainder by the factor is none, what it is compared with, or another; the likeliest first."""
+    whole = max(1, round(size / factor)) * factor
+    return list(dict.fromkeys((whole, *_equal(fork, factor, whole), whole + 1, whole + factor - 1, whole + factor // 2)))
 
 
 def _equal(fork: Fork, factor: int, whole: int) -> list[int]:

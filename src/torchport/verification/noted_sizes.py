@@ -171,7 +171,7 @@ def _arithmetic(name: str) -> Callable[..., Any]:
         noted = [self, *(one for one in others if isinstance(one, _Noted))]
         factors, divisors = _united("_factors", noted), _united("_divisors", noted)
         taken = _taken_by(name, others)
-        if name == "__mod__":
+        if name in ("__mod__", "__and__"):
             factors |= taken
         else:
             divisors |= taken
@@ -187,9 +187,11 @@ def _arithmetic(name: str) -> Callable[..., Any]:
 
 def _taken_by(name: str, others: tuple[Any, ...]) -> frozenset[int]:
     """What a remainder or a whole quotient is taken by, if it is one."""
-    if name not in ("__mod__", "__floordiv__", "__rshift__") or type(others[0]) not in (int, _Size) or others[0] < 1:
+    if name not in ("__mod__", "__and__", "__floordiv__", "__rshift__") or type(others[0]) not in (int, _Size) or others[0] < 1:
         return frozenset()
     number = 2 ** min(_plain(others[0]), 64) if name == "__rshift__" else _plain(others[0])
+    if name == "__and__":  # by 63 it is the remainder by 64
+        number = number + 1 if number & (number + 1) == 0 else 1
     return frozenset({number}) if 1 < number <= _LARGEST_FACTOR else frozenset()
 
 
