@@ -154,3 +154,52 @@ class TensorOfASize:
     class Twin(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.where(length_of(x) > 450, x * 3, x * 2)
+
+
+@fault(also=({"batch": 1, "time": 72}, {"batch": 2, "time": 96}, {"batch": 1, "time": 48}))
+class BlocksOfADivisor:
+    """`math.gcd(length, 48) > 16`: C reads the size itself, and at 48 both ways agree."""
+
+    class Faulty(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            block = math.gcd(x.shape[1], 48)
+            if block > 16:
+                return x * (x.shape[1] // block)
+            return x
+
+    class Twin(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            length = length_of(x).long()
+            block = torch.where(length % 48 == 0, 48, torch.where(length % 24 == 0, 24, 0))
+            return x * torch.where(block > 0, length // block.clamp(min=1), 1)
+
+
+@fault(also=({"batch": 2, "time": 64}, {"batch": 4, "time": 96}, {"batch": 1, "time": 64}))
+class FastPathForWholeTiles:
+    """`batch % 2 == 0 and length % 32 == 0`: the second remainder is asked only where the first is none."""
+
+    class Faulty(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[0] % 2 == 0 and x.shape[1] % 32 == 0:
+                return x.tanh()
+            return x.sigmoid()
+
+    class Twin(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            rows, length = torch.ones_like(x[:, 0, 0]).sum(), length_of(x)
+            return torch.where((rows % 2 == 0) & (length % 32 == 0), x.tanh(), x.sigmoid())
+
+
+@fault(also=({"batch": 1, "time": 64}, {"batch": 2, "time": 128}))
+class RemainderByBits:
+    """`length & 63`: a remainder that is no `%`."""
+
+    class Faulty(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[1] & 63:
+                return x * 2
+            return x * 3
+
+    class Twin(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.where(length_of(x) % 64 > 0, x * 2, x * 3)
