@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "whole_numbers_taken"]
 
-_STEPS = (1 << 5, 1 << 10, 1 << 15, 1 << 20, 1 << 25, 1 << 31)
+_STEPS = (1 << 5, 1 << 10, 1 << 15, 1 << 20, 1 << 23, 1 << 27, 1 << 31)
 """Ends of ranges that are tried, the least first: what grows with a number is small yet when it is noticed."""
 
 _USUAL = 1000
@@ -27,6 +28,9 @@ _GROWTH = 1.25
 
 _FEW_ELEMENTS = 1000
 """… or so many elements more: a count of hits varies."""
+
+_SLOWER, _MOMENT = 20.0, 0.3
+"""… or that takes so many times its CPU seconds, and so many more: a loop in Python shows no tensors."""
 
 _DURATIONS = 5
 """Numbers that become sizes are tried up to this, not included."""
@@ -55,6 +59,7 @@ class _Work:
     finite: bool
     elements: int
     tables: frozenset[int]
+    seconds: float = 0.0
 
 
 def whole_numbers_taken(signature: Signature, sizes: Mapping[str, int], answer: Callable[[Mapping[str, torch.Tensor]], Any]) -> Found:
@@ -170,7 +175,7 @@ class _Port:
         work = self._worked(low, high)
         if work is None:
             return None
-        grown = work.elements > _GROWTH * self.base.elements + _FEW_ELEMENTS
+        grown = work.elements > _GROWTH * self.base.elements + _FEW_ELEMENTS or work.seconds > _SLOWER * self.base.seconds + _MOMENT
         return work.shapes == self.base.shapes and (work.finite or not self.base.finite) and not grown
 
     def _end(self, taken: int, refused: int) -> int:
@@ -205,6 +210,7 @@ def _worked(answer: Callable[[Mapping[str, torch.Tensor]], Any], inputs: Mapping
             elements += tensor.numel()
             tables.update(tensor.shape[:1])
 
+    start = time.process_time()
     try:
         with dispatch_mode(see):
             leaves = tree_leaves(answer(inputs))
@@ -212,7 +218,7 @@ def _worked(answer: Callable[[Mapping[str, torch.Tensor]], Any], inputs: Mapping
         return None
     outputs = list(_tensors(leaves))
     finite = all(bool(one.isfinite().all()) for one in outputs)
-    return _Work(tuple(tuple(one.shape) for one in outputs), finite, elements, frozenset(tables))
+    return _Work(tuple(tuple(one.shape) for one in outputs), finite, elements, frozenset(tables), time.process_time() - start)
 
 
 def _tensors(leaves: Iterable[Any]) -> Iterator[torch.Tensor]:

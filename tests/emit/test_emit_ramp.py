@@ -74,3 +74,26 @@ def test_a_ramp_that_is_the_answer_itself_keeps_its_name(tmp_path):
     path = torchport.export(Alone(), tmp_path / "m.onnx", input_types={"x": "time 2"}, output_types={"ramp": "time", "y": "time 2"}).path
     with torchport.load(path) as artifact:
         np.testing.assert_allclose(artifact(x=np.ones((9, 2), np.float32))["ramp"], torch.linspace(0, 2, 9), rtol=1e-6)
+
+
+class ByHand(nn.Module):
+    """Nearly a ramp: shifted by what is no start of it, or only scaled."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, x):
+        steps = x.shape[1]
+        scaled = torch.arange(steps) * (torch.tensor(2 * steps - 1.0) / (torch.tensor(steps) - 1))
+        return x + (scaled if self.shift is None else scaled + self.shift)
+
+
+@pytest.mark.parametrize("shift", [None, 0.5])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_products_that_are_no_ramps_stay_as_they_are(tmp_path, shift):
+    model = ByHand(shift)
+    path = torchport.export(model, tmp_path / "m.onnx", input_types={"x": "batch time{min=2}"}, strategy="trace").path
+    with torchport.load(path) as artifact:
+        for time in (2, 3, 20, 45):
+            np.testing.assert_allclose(artifact(x=np.ones((2, time), np.float32))["output"], model(torch.ones(2, time)), rtol=1e-5)

@@ -120,3 +120,14 @@ def test_a_number_is_found_again_from_single_precision():
     assert all(double_of(float(np.float32(number))) == number for number in ratios | decimals)
     assert double_of(float(np.float32(16000 / 22050))) == 16000 / 22050
     assert double_of(float(np.float32(np.pi))) == float(np.float32(np.pi))
+
+
+def test_a_share_in_very_many_steps_is_left_as_it_is(tmp_path):
+    class Long(nn.Module):
+        def forward(self, x):
+            share = float(1) * x.shape[1]
+            for _ in range(400):
+                share = (share + 0.1) * 1.001
+            return nn.functional.pad(x, (0, math.floor(share / 100)))
+
+    torchport.export(Long(), tmp_path / "m.onnx", input_types={"x": "batch time"}, strategy="torch_export", verify=False)

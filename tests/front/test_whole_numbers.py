@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import torchport
-from torchport import NeuralType, ProofError
+from torchport import NeuralType, ProofError, TorchportError
 from torchport.types import IntRange, LabelsType, TokenIndex
 
 WHOLE = "int64"
@@ -146,3 +146,15 @@ def test_lengths_and_masks_by_name_stay_what_the_sizes_make_of_them(tmp_path):
 def test_numbers_that_cannot_be_widened_are_told(tmp_path):
     result = torchport.export(Refusing(), tmp_path / "m.ts", input_types={"flag": ("batch", WHOLE)}, try_script=True)
     assert any(note.startswith("weak: `flag` holds whole numbers without a range") for note in result.notes)
+
+
+def test_a_loop_of_python_over_a_number_is_not_run_for_ever(tmp_path):
+    class Looped(nn.Module):
+        def forward(self, steps):
+            count = 0
+            for _ in range(int(steps.max())):
+                count += 1
+            return steps + count
+
+    with pytest.raises(TorchportError):
+        exported(Looped(), tmp_path, {"steps": ("batch", WHOLE)})

@@ -9,14 +9,14 @@ from torchport.packaging import BundleTarget, Target, targets
 from torchport.testing import assert_target
 
 
-@pytest.mark.parametrize("name", ["bundle", "riva", "triton"])
+@pytest.mark.parametrize("name", ["bundle", "onnxruntime", "riva", "triton"])
 def test_the_registered_targets_keep_them(name):
     assert name in targets
     assert_target(name)
 
 
 def test_every_registered_target_is_tested_here():
-    assert set(targets) == {"bundle", "riva", "triton"}
+    assert set(targets) == {"bundle", "onnxruntime", "riva", "triton"}
     with pytest.raises(UnknownNameError):
         assert_target("bundel")
 

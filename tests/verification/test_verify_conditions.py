@@ -1,11 +1,14 @@
 """Which conditions may hang on a size, in sources as long as they come."""
 
 import ast
+import math
 import sys
 
 import pytest
 import torch
 
+import torchport
+from torchport.errors import ProofError
 from torchport.verification.conditions import is_a_check, may_hang_on_a_size
 
 
@@ -90,3 +93,36 @@ def checking(x, depth):
 def test_where_the_other_way_only_raises_it_is_a_check(line, check):
     first = checking.__code__.co_firstlineno + line
     assert is_a_check(checking.__code__, range(first, first + 1)) is check
+
+
+class Caught(torch.nn.Module):
+    """Raises where the logarithm is large, and catches it: the other way is an answer, no refusal."""
+
+    def __init__(self, inside):
+        super().__init__()
+        self.inside = inside
+
+    def checked(self, size):
+        if int(math.log2(size)) >= 9:
+            raise ValueError("too long")
+
+    def forward(self, x):
+        factor = 3.0
+        if self.inside:
+            try:
+                if int(math.log2(x.shape[1])) >= 9:
+                    raise ValueError("too long")
+            except ValueError:
+                factor = 2.0
+        else:
+            try:
+                self.checked(x.shape[1])
+            except ValueError:
+                factor = 2.0
+        return x * factor
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_raise_that_the_model_itself_catches_is_a_branch(tmp_path, inside):
+    with pytest.raises(ProofError):
+        torchport.export(Caught(inside), tmp_path / "m.onnx", input_types={"x": "batch time"}, strategy="trace")

@@ -26,7 +26,8 @@ def count_from_both_ends(model: ir.Model) -> int:
     found = 0
     for node in list(model.graph):
         division = _division(node)
-        if division is None:
+        ramp = None if division is None else _ramp(node, division)
+        if division is None or ramp is None:
             continue
         gap = division.inputs[1]
         assert gap is not None
@@ -42,18 +43,33 @@ def count_from_both_ends(model: ir.Model) -> int:
         least.metadata_props.update(division.metadata_props)
         model.graph.insert_before(division, least)
         division.replace_input_with(1, least.outputs[0])
-        _count_back(model, node, division, least.outputs[0], dtype)
+        _count_back(model, ramp, division, least.outputs[0], dtype)
         found += 1
     return found
 
 
-def _count_back(model: ir.Model, product: ir.Node, division: ir.Node, gap: ir.Value, dtype: ir.DataType) -> None:
-    """Takes the upper half of a ramp from its end: ``end - (steps - 1 - place) * step``."""
+def _ramp(product: ir.Node, division: ir.Node) -> ir.Node | None:
+    """The sum ``product + start`` where the division is ``(end - start) / (steps - 1)``; ``None`` where it is anything else."""
     span = _maker(division.inputs[0])
-    ramp = next((user for user in product.outputs[0].consumers() if user.op_type == "Add"), None)
-    places = next((one for one in product.inputs if one is not None and one is not division.outputs[0]), None)
-    if span is None or span.op_type != "Sub" or span.inputs[0] is None or ramp is None or places is None:
-        return
+    if span is None or span.op_type != "Sub" or span.inputs[0] is None or division.outputs[0] not in product.inputs:
+        return None
+    users = list(product.outputs[0].consumers())
+    if len(users) != 1 or users[0].op_type != "Add" or product.outputs[0].is_graph_output():
+        return None
+    start = next((one for one in users[0].inputs if one is not product.outputs[0]), None)
+    return users[0] if _same(start, span.inputs[1]) else None
+
+
+def _count_back(model: ir.Model, ramp: ir.Node, division: ir.Node, gap: ir.Value, dtype: ir.DataType) -> None:
+    """Takes the upper half of a ramp from its end: ``end - (steps - 1 - place) * step``."""
+    span, product = (
+        _maker(division.inputs[0]),
+        next(one.producer() for one in ramp.inputs if one is not None and _is_product(one, division)),
+    )
+    assert span is not None
+    assert span.inputs[0] is not None
+    assert product is not None
+    places = next(one for one in product.inputs if one is not division.outputs[0])
     tape = ir.tape.Tape()
     end = tape.op("Cast", [span.inputs[0]], {"to": int(dtype)})
     back = tape.op("Mul", [tape.op("Sub", [gap, places]), division.outputs[0]])
@@ -74,6 +90,11 @@ def _count_back(model: ir.Model, product: ir.Node, division: ir.Node, gap: ir.Va
             model.graph.outputs[place] = whole
 
 
+def _is_product(value: ir.Value, division: ir.Node) -> bool:
+    node = value.producer()
+    return node is not None and division.outputs[0] in node.inputs
+
+
 def _division(node: ir.Node) -> ir.Node | None:
     """The division by ``steps - 1`` of a ramp that this product computes."""
     if node.op_type != "Mul":
@@ -81,10 +102,10 @@ def _division(node: ir.Node) -> ir.Node | None:
     makers = [_maker(value) for value in node.inputs]
     steps = next((one for one in makers if one is not None and one.op_type == "Range"), None)
     division = next((one for one in makers if one is not None and one.op_type == "Div"), None)
-    if steps is None or division is None:
+    if steps is None or division is None or not _is_number(steps.inputs[0], 0) or not _is_number(steps.inputs[2], 1):
         return None
     less = _maker(division.inputs[1])
-    if less is None or less.op_type != "Sub" or not _is_one(less.inputs[1]) or not _same(less.inputs[0], steps.inputs[1]):
+    if less is None or less.op_type != "Sub" or not _is_number(less.inputs[1], 1) or not _same(less.inputs[0], steps.inputs[1]):
         return None
     return division
 
@@ -110,8 +131,10 @@ def _maker(value: ir.Value | None) -> ir.Node | None:
     return None if source is None else source.producer()
 
 
-def _is_one(value: ir.Value | None) -> bool:
-    return value is not None and value.const_value is not None and value.const_value.size == 1 and value.const_value.numpy().item() == 1
+def _is_number(value: ir.Value | None, number: int) -> bool:
+    return (
+        value is not None and value.const_value is not None and value.const_value.size == 1 and value.const_value.numpy().item() == number
+    )
 
 
 def _dtype(value: ir.Value) -> ir.DataType | None:

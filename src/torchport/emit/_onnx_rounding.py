@@ -34,6 +34,9 @@ _FX_NODE = "pkg.torch.onnx.fx_node"
 
 _OF_PYTHON = ("operator.", "math.", "torch.sym_", "_operator.")
 
+_DEPTH = 32
+"""Nobody writes a share of a size in more steps; what is longer is left as it is."""
+
 _LONGEST = 100_000
 """No chain of sizes is as long; a graph with a loop would be."""
 
@@ -90,6 +93,7 @@ class _Expression:
 
     def __init__(self, graph: ir.Graph, rounding: ir.Node, sizes: _Sizes) -> None:
         self.inexact = False
+        self._depth = 0
         self._sizes = sizes
         self._graph = graph
         self._rounding = rounding
@@ -100,7 +104,9 @@ class _Expression:
     def value(self, real: ir.Value) -> ir.Value | None:
         """The same number in double precision; ``None`` where it is not made of sizes and numbers alone."""
         if real not in self._known:
-            self._known[real] = self._made(real)
+            self._depth += 1
+            self._known[real] = self._made(real) if self._depth <= _DEPTH else None
+            self._depth -= 1
         return self._known[real]
 
     def _made(self, real: ir.Value) -> ir.Value | None:

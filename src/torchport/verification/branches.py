@@ -11,7 +11,7 @@ import math
 import sys
 import sysconfig
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from dis import Positions
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from torchport.verification.conditions import is_a_check, may_hang_on_a_size
+from torchport.verification.conditions import is_a_check, is_caught, may_hang_on_a_size
 from torchport.verification.noted_sizes import BRANCH, Decision, Log
 
 __all__ = ["Branch", "BranchWatch", "Branches"]
@@ -193,7 +193,8 @@ class _Follower:
             if at not in function.judged:
                 function.judged.add(at)
                 place = function.jumps[at]
-                if is_a_check(frame.f_code, _lines(place)) or not may_hang_on_a_size(_condition(frame.f_code.co_filename, place), frame):
+                checked = is_a_check(frame.f_code, _lines(place)) and not is_caught(_callers(frame))
+                if checked or not may_hang_on_a_size(_condition(frame.f_code.co_filename, place), frame):
                     del function.jumps[at]
                     return self.step
             self._jump = at
@@ -213,6 +214,15 @@ def _owner(frame: FrameType) -> Any:
 
 
 @functools.lru_cache(maxsize=4096)  # asked at every call of any function
+def _callers(frame: FrameType) -> Iterator[FrameType]:
+    """The frames of the model's own code that led to one, up to the call by this library."""
+    above = frame.f_back
+    while above is not None and (_may_be_own(above.f_code.co_filename) or not above.f_code.co_filename.startswith(_PACKAGE)):
+        if _may_be_own(above.f_code.co_filename):
+            yield above
+        above = above.f_back
+
+
 def _may_be_own(file: str) -> bool:
     """Whether a file is of the model, or of a library that it stands on and that is not torch."""
     if file.startswith(("<", _TORCH)):

@@ -6,13 +6,13 @@ import ast
 import functools
 import inspect
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
 import torch
 
-__all__ = ["is_a_check", "may_hang_on_a_size"]
+__all__ = ["is_a_check", "is_caught", "may_hang_on_a_size"]
 
 _ASK_KINDS = frozenset(
     {
@@ -48,14 +48,34 @@ def may_hang_on_a_size(condition: ast.expr | None, frame: FrameType) -> bool:
 
 
 def is_a_check(code: CodeType, lines: range) -> bool:
-    """Whether what is decided in these lines of a function is whether it raises: the model refuses that way, and answers none otherwise."""
+    """Whether what is decided in these lines of a function is whether it raises: the model refuses that way, and answers none otherwise.
+
+    Where the function itself may catch it, it does not.
+    """
     above = code.co_firstlineno - 1
+    tree = _source(code)
     checks = (
         node.test
-        for node in ast.walk(_source(code))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Assert) or (isinstance(node, ast.If) and all(isinstance(one, ast.Raise) for one in node.body))
     )
-    return any(test.lineno + above <= lines.start and lines.stop - 1 <= (test.end_lineno or test.lineno) + above for test in checks)
+    found = any(test.lineno + above <= lines.start and lines.stop - 1 <= (test.end_lineno or test.lineno) + above for test in checks)
+    return found and not _is_tried(tree, lines.start - above)
+
+
+def is_caught(callers: Iterable[FrameType]) -> bool:
+    """Whether a call stands in a ``try`` of one of the functions that led to it, which may catch what is raised.
+
+    Args:
+        callers: The frames of the model's own code that led to it.
+    """
+    return any(_is_tried(_source(frame.f_code), frame.f_lineno - frame.f_code.co_firstlineno + 1) for frame in callers)
+
+
+def _is_tried(tree: ast.AST, line: int) -> bool:
+    """Whether a line stands in the body of a ``try`` that catches anything."""
+    bodies = (node.body for node in ast.walk(tree) if isinstance(node, (ast.Try, ast.TryStar)) and node.handlers)
+    return any(body[0].lineno <= line <= (body[-1].end_lineno or body[-1].lineno) for body in bodies)
 
 
 def _may(node: ast.AST, frame: FrameType, depth: int, followed: dict[str, int]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import torch
 
 __all__ = ["FAR_COUNTS", "KeptNumbers"]
@@ -11,7 +13,7 @@ FAR_COUNTS = (100, 1_000, 1_000_000)
 
 
 class KeptNumbers:
-    """Reads and writes the numbers of a model and its parts: plain attributes, and buffers of one number.
+    """Reads and writes the numbers of a model and its parts: plain attributes, buffers and parameters of one number.
 
     Args:
         module: The model; whoever writes puts it back.
@@ -29,19 +31,31 @@ class KeptNumbers:
         """Every number by its qualified name."""
         kept: dict[str, float] = {}
         for prefix, one in self._module.named_modules():
-            for name, value in {**vars(one), **dict(one.named_buffers(recurse=False))}.items():
+            tensors = {**dict(one.named_buffers(recurse=False)), **dict(one.named_parameters(recurse=False))}
+            for name, value in {**vars(one), **tensors}.items():
                 if type(value) in (int, float):
                     kept[f"{prefix}.{name}".lstrip(".")] = value
-                elif isinstance(value, torch.Tensor) and value.dim() == 0 and not value.is_complex():
+                elif isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex() and not value.is_meta:
                     kept[f"{prefix}.{name}".lstrip(".")] = value.item()
         return kept
 
-    def write(self, name: str, number: float) -> None:
-        """Sets one number."""
-        owner, _, attribute = name.rpartition(".")
-        module = self._module.get_submodule(owner)
-        value = getattr(module, attribute)
-        if isinstance(value, torch.Tensor):
-            value.fill_(number)
-        else:
-            setattr(module, attribute, type(value)(number))
+    def grown(self, before: Mapping[str, float]) -> list[str]:
+        """The names of the numbers that are greater than they were."""
+        return [name for name, now in self.read().items() if name in before and now > before[name]]
+
+    def write(self, names: Iterable[str], number: float) -> None:
+        """Sets numbers, each as far as its type goes.
+
+        Raises:
+            Exception: Whatever the model's own code says to that.
+        """
+        for name in names:
+            owner, _, attribute = name.rpartition(".")
+            module = self._module.get_submodule(owner)
+            value = getattr(module, attribute)
+            if isinstance(value, torch.Tensor):
+                most = number if value.is_floating_point() or value.dtype is torch.bool else torch.iinfo(value.dtype).max
+                with torch.no_grad():
+                    value.fill_(min(number, most))
+            else:
+                setattr(module, attribute, type(value)(number))

@@ -228,7 +228,12 @@ def _equal(fork: Fork, factor: int, whole: int) -> list[int]:
 def _movers(fork: Fork, base: Mapping[str, int]) -> list[str]:
     """The symbols that move the gap, the one that needs the least change first."""
     found = ((_crossing(fork, name, base), name) for name in base)
-    return [name for _, name in sorted((abs(math.log(max(1.0, where) / base[name])), name) for where, name in found if where is not None)]
+    return [name for _, name in sorted((_apart(where, base[name]), name) for where, name in found if where is not None)]
+
+
+def _apart(size: float, other: float) -> float:
+    """How far apart two sizes are, as a ratio; nothing counts as one."""
+    return abs(math.log(max(1.0, size) / max(1.0, other)))
 
 
 def is_out_of_reach(fork: Fork) -> bool:
@@ -258,7 +263,7 @@ def _crossing(fork: Fork, symbol: str, base: Mapping[str, int]) -> float | None:
     slope = slopes.get(symbol, 0.0)
     if abs(slope) < 1e-6:
         return None
-    near = min(fork.points, key=lambda sizes: sum(abs(math.log(size / base[name])) for name, size in sizes if name in base))
+    near = min(fork.points, key=lambda sizes: sum(_apart(size, base[name]) for name, size in sizes if name in base))
     gap = fork.points[near] + sum(slopes[name] * (base[name] - size) for name, size in near if name in base)
     crossing = base[symbol] - gap / slope
     return crossing if crossing >= 0.5 else None

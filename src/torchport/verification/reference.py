@@ -197,7 +197,7 @@ def take_reference(
     place = 1 + len(settled.cases) if given else 0
     if stated is not None:
         _check_stated(stated, cases[place], options.check_tolerance)
-    _check_repeats(asker, _telling(cases), counters)
+    _check_repeats(asker, _telling(cases), counters if options.verify else None)
     unproved = [] if options.verify else _another(asker, settled)
     settled.signature, notes = settle_outputs(settled.signature, [*cases, *unproved])
     noise = _noise(asker.run, cases) if options.verify else Noise(dict.fromkeys(first.outputs, 0.0), "double")
@@ -310,18 +310,7 @@ def _check_repeats(asker: Asker, case: Case, counters: KeptNumbers | None) -> No
     before = {} if counters is None else counters.read()
     name, second = differing(1, case.outputs)
     if not name:
-        grown = () if counters is None else [kept for kept, now in counters.read().items() if before.get(kept, now) != now]
-        for kept, far in ((kept, far) for kept in grown for far in FAR_COUNTS):
-            assert counters is not None
-            counters.write(kept, far)
-            with contextlib.suppress(Exception):  # it was never meant to count so far
-                name, _ = differing(1, case.outputs)
-            if name:
-                raise ReferenceRunError(
-                    f"the model counts its runs, and answers otherwise later: the same inputs give another answer where {kept} is {far}",
-                    where=f"output {name}",
-                    hint="make the counter an input, or leave what hangs on it out of forward_for_export",
-                )
+        _check_counts(counters, before, lambda: differing(1, case.outputs)[0])
         return
     same_seed, _ = differing(1, second)
     if same_seed:
@@ -341,6 +330,38 @@ def _check_repeats(asker: Asker, case: Case, counters: KeptNumbers | None) -> No
         where=f"output {name}",
         hint="make the cache an input and an output, or reset it in forward",
     )
+
+
+def _check_counts(counters: KeptNumbers | None, before: Mapping[str, float], differing: Callable[[], str]) -> None:
+    """Asks a model that counts its runs again, at counts that no proof comes to.
+
+    Args:
+        counters: The numbers that it keeps.
+        before: What they were one run ago.
+        differing: Asks what was asked before; the name of an output that differs, or nothing.
+
+    Raises:
+        ReferenceRunError: It answers otherwise.
+    """
+    grown = [] if counters is None else counters.grown(before)
+    if counters is None or not grown:
+        return
+    now = counters.read()
+    for far in FAR_COUNTS:
+        output = ""
+        with contextlib.suppress(Exception):  # it was never meant to count so far
+            counters.write(grown, far)
+            output = differing()
+        if output:
+            raise ReferenceRunError(
+                f"the model counts its runs, and answers otherwise later: the same inputs give another answer at a count of {far}",
+                where=f"output {output}",
+                found=", ".join(grown),
+                hint="make the counter an input, or leave what hangs on it out of forward_for_export",
+            )
+    for name in grown:
+        with contextlib.suppress(Exception):  # whoever asked puts the model back as a whole
+            counters.write([name], now[name])
 
 
 def _telling(cases: Sequence[Case]) -> Case:
