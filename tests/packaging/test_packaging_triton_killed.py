@@ -1,8 +1,10 @@
 """A repository is never half-written: killed at any step, raced, refused; several models come as one, or are finished later."""
 
+import errno
 import fcntl
 import json
 import multiprocessing
+import resource
 import shutil
 
 import numpy as np
@@ -11,8 +13,9 @@ from test_packaging_place import content, killed_at
 from test_packaging_triton_kinds import Joined, Streaming
 
 import torchport
-from torchport.errors import ArtifactExistsError, PackageError
+from torchport.errors import ArtifactExistsError, PackageError, UnusablePathError
 from torchport.packaging import TritonTarget, finish_packaging, targets
+from torchport.packaging._triton_commit import Move, commit
 from torchport.repository import check_repository
 from torchport.repository._unfinished import UNFINISHED, PlannedMove, Unfinished, read_unfinished, unfinished_document
 
@@ -254,6 +257,90 @@ def test_a_note_whose_folder_is_gone_is_an_error_that_says_what_to_do(killed, tm
     assert content(tmp_path / "elsewhere") == before
 
 
+@pytest.mark.parametrize("version", ["", "1"])
+def test_what_is_not_surely_torchports_is_never_taken_back(joined, tmp_path, version):
+    """Its number on the disk is in the note of a dead packaging, whatever way it came there."""
+    repository = repository_with_a_foreigner(tmp_path)
+    joined.package(repository, target="triton", options=BARE)
+    (repository / "foreign" / "thesis.txt").write_text("years of work")
+    (repository / "foreign" / "1" / "model.onnx").write_text("theirs")
+    (repository / "taken").mkdir()
+    (repository / "taken" / "config.pbtxt").write_text('name: "taken"')
+    before = content(repository)
+    (repository.parent / ".repo.x.partial" / "repo" / "taken" / "1").mkdir(parents=True)
+    theirs, other = repository / "foreign" / version, repository / "m" / version
+    inode = (repository.parent / ".repo.x.partial" / "repo" / "taken").stat().st_ino
+    moves = (
+        PlannedMove("foreign", version, False, theirs.stat().st_ino),
+        PlannedMove("m", version, False, other.stat().st_ino, other.stat().st_mtime_ns - 1),
+        PlannedMove("taken", "", False, inode),
+    )
+    (repository / UNFINISHED).write_text(json.dumps(unfinished_document(Unfinished(".repo.x.partial", moves))))
+    told = finish_packaging(repository)
+    assert told.endswith(f"where they are stay {(other.relative_to(repository))}, {theirs.relative_to(repository)}")
+    assert content(repository) == before
+    assert beside(repository) == []
+
+
+def test_what_a_model_that_stays_had_replaced_is_kept_beside_the_repository(joined, tmp_path):
+    repository = repository_with_a_foreigner(tmp_path)
+    (repository / "taken").mkdir()
+    (repository / "taken" / "config.pbtxt").write_text('name: "taken"')
+    before = content(repository)
+    stage = repository.parent / ".repo.x.partial" / "repo"
+    (stage / "taken").mkdir(parents=True)
+    (stage / "foreign").mkdir()
+    (stage / "foreign" / "config.pbtxt").write_text("older")
+    moves = (
+        PlannedMove("foreign", "", True, (repository / "foreign").stat().st_ino),
+        PlannedMove("taken", "", False, (stage / "taken").stat().st_ino),
+    )
+    (repository / UNFINISHED).write_text(json.dumps(unfinished_document(Unfinished(".repo.x.partial", moves))))
+    assert finish_packaging(repository).endswith(f"stay foreign; what was there before is in {stage.parent}")
+    assert content(repository) == before
+    assert content(stage)["foreign/config.pbtxt"] == b"older"
+
+
+def two_moves(folder):
+    repository, stage = folder / "repo", folder / ".repo.x.partial" / "repo"
+    repository.mkdir()
+    for name in "ab":
+        (stage / name).mkdir(parents=True)
+    return repository, stage, [Move(stage / name, repository / name, False, (stage / name).stat().st_ino) for name in "ab"]
+
+
+@pytest.mark.parametrize("most", [0, 10])
+def test_a_note_that_cannot_be_written_is_not_left(tmp_path, most):
+    """The disk takes nothing, or only the first bytes."""
+    repository, stage, moves = two_moves(tmp_path)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limit[1]))
+    try:
+        with pytest.raises(UnusablePathError, match="cannot be written down"):
+            commit(repository, stage, moves, lambda _: True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert content(repository) == {}
+    commit(repository, stage, moves, lambda _: True)  # neither the file nor its lock is in the way
+    assert sorted(path.name for path in repository.iterdir()) == ["a", "b"]
+
+
+def test_a_disk_without_locks_is_an_error_that_leaves_no_note(tmp_path, monkeypatch):
+    def without(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    repository, stage, moves = two_moves(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", without)
+        with pytest.raises(UnusablePathError, match="No locks available"):
+            commit(repository, stage, moves, lambda _: True)
+        assert content(repository) == {}
+        (repository / UNFINISHED).write_text(json.dumps(PLAN))
+        assert [one.rule for one in check_repository(repository).errors] == ["files/unfinished"]
+        (repository / UNFINISHED).unlink()
+    commit(repository, stage, moves, lambda _: True)
+
+
 PLAN = {"torchport_unfinished": 1, "stage": ".repo.x.partial", "moves": [{"model": "m", "version": "", "replaces": False, "inode": 1}]}
 MOVE = PLAN["moves"][0]
 
@@ -311,6 +398,7 @@ def test_whoever_lives_is_left_alone(joined, streaming, tmp_path):
     with (repository / UNFINISHED).open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert finish_packaging(repository) == ""
+        assert [one.rule for one in check_repository(repository).findings if one.rule == "files/unfinished"] == []
         with pytest.raises(ArtifactExistsError, match="somebody else adds several models"):
             joined.package(repository, target="triton", options=BARE)
         streaming.package(repository, target="triton", options=BARE)  # one model is one rename, whatever others do

@@ -19,6 +19,9 @@ if sys.platform != "win32":
 
 __all__ = ["Move", "commit", "finish", "is_staged_in"]
 
+_RECORD = "torchport.json"
+"""Stands in every version that torchport packaged."""
+
 IsOurs = Callable[[Path], bool]
 
 
@@ -31,12 +34,14 @@ class Move:
         target: Where it goes.
         replaces: Whether it takes the place of an older one.
         inode: Its number on the disk, by which it is known wherever it is.
+        written: When an entry of it was last written, in nanoseconds; 0 where that is not known. A rename leaves it as it is.
     """
 
     source: Path
     target: Path
     replaces: bool
     inode: int
+    written: int = 0
 
     @property
     def done(self) -> bool:
@@ -50,7 +55,8 @@ class Move:
 
 
 def _is(path: Path, inode: int) -> bool:
-    return path.is_dir() and not path.is_symlink() and path.stat().st_ino == inode
+    """Numbers are of one disk, and what was renamed is on the disk of the folder above it."""
+    return path.is_dir() and not path.is_symlink() and path.stat().st_ino == inode and path.stat().st_dev == path.parent.stat().st_dev
 
 
 def commit(repository: Path, stage: Path, moves: Sequence[Move], is_ours: IsOurs) -> None:
@@ -79,8 +85,8 @@ def commit(repository: Path, stage: Path, moves: Sequence[Move], is_ours: IsOurs
             for move in moves:
                 _move(move, is_ours)
         except BaseException:
-            _take_back(moves, is_ours)
-            note.unlink(missing_ok=True)
+            if not _take_back(moves, is_ours):  # or the note stays, and with it what the stage holds
+                note.unlink(missing_ok=True)
             raise
         note.unlink()
     finally:
@@ -102,18 +108,33 @@ def _write_note(note: Path, stage: Path, moves: Sequence[Move]) -> int:
         raise UnusablePathError(
             "the repository cannot be written", stage="package", where=str(note.parent), found=error.strerror
         ) from error
-    _locked(lock, wait=True)
-    if not _is_open_at(note, lock):  # whoever looked for notes of the dead took it for one in the moment before
+    try:
+        _locked(lock, wait=True)
+        if not _is_open_at(note, lock):  # whoever looked for notes of the dead took it for one in the moment before
+            raise busy
+        _write(lock, content)
+    except BaseException as error:  # nothing was moved yet
+        if _is_open_at(note, lock):
+            note.unlink()
         os.close(lock)
-        raise busy
-    os.write(lock, content)
-    os.fsync(lock)
+        if isinstance(error, OSError) and error is not busy:
+            raise UnusablePathError(
+                "what is going to be moved cannot be written down", stage="package", where=str(note), found=error.strerror
+            ) from error
+        raise
     return lock
+
+
+def _write(handle: int, content: bytes) -> None:
+    """To the end: a system may take less than it is given."""
+    while content:
+        content = content[os.write(handle, content) :]
+    os.fsync(handle)
 
 
 def _planned(move: Move, stage: Path) -> PlannedMove:
     model, *version = move.source.relative_to(stage).parts
-    return PlannedMove(model, "".join(version), move.replaces, move.inode)
+    return PlannedMove(model, "".join(version), move.replaces, move.inode, move.written)
 
 
 def _locked(handle: int, *, wait: bool) -> bool:
@@ -151,15 +172,27 @@ def _move(move: Move, is_ours: IsOurs) -> None:
         ) from error
 
 
-def _take_back(moves: Sequence[Move], is_ours: IsOurs) -> None:
+def _take_back(moves: Sequence[Move], is_ours: IsOurs) -> list[Move]:
+    """Takes back what has come; gives those that stay, since nothing says for sure that they are torchport's."""
+    stay = []
     for move in reversed(moves):
-        if move.done and move.source.exists():
+        if move.done and not _is_surely_ours(move, is_ours):
+            stay.append(move)
+        elif move.done and move.source.exists():
             replace_ours(move.source, move.target, is_ours)
         elif move.done:
             move.target.rename(move.source)
         aside = aside_of(move.source)
         if move.replaces and aside.exists() and not move.target.exists():
             aside.rename(move.target)
+    return stay
+
+
+def _is_surely_ours(move: Move, is_ours: IsOurs) -> bool:
+    """Whether what has arrived is what was sent: numbers on a disk are given again, and anybody may write a note."""
+    target = move.target
+    ours = is_ours(target) or (is_ours(target.parent) and (target / _RECORD).is_file())  # a model, or a version of one
+    return ours and move.written in (0, target.stat().st_mtime_ns)
 
 
 def is_staged_in(repository: Path, outer: Path) -> bool:
@@ -228,10 +261,16 @@ def _finish_locked(note: Path, is_ours: IsOurs) -> str:
         shutil.rmtree(outer, ignore_errors=True)
         note.unlink()
     except TorchportError as error:
-        _take_back(moves, is_ours)
+        stay = _take_back(moves, is_ours)
         told = f"was taken back: {error.message}"
+        if stay:
+            names = ", ".join(str(move.target.relative_to(repository)) for move in stay)
+            told += f"; not surely torchport's, so where they are stay {names}"
         note.unlink()  # first: without what is deleted next, nobody could take it back again
-        shutil.rmtree(outer, ignore_errors=True)
+        if any(os.path.lexists(one) for move in stay for one in (move.source, aside_of(move.source))):
+            told += f"; what was there before is in {outer}"
+        else:
+            shutil.rmtree(outer, ignore_errors=True)
     return f"an earlier packaging of {plan.models} had been killed on its way and {told}"
 
 
@@ -240,4 +279,4 @@ def _real(planned: PlannedMove, repository: Path, stage: Path) -> Move:
     source, target = stage / planned.model, repository / planned.model
     if planned.version:
         source, target = source / planned.version, target / planned.version
-    return Move(source, target, planned.replaces, planned.inode)
+    return Move(source, target, planned.replaces, planned.inode, planned.written)

@@ -180,7 +180,8 @@ class TritonTarget(Target):
             if model.name in old and not order.overwrite:
                 [source] = [path for path in model.iterdir() if path.name.isdecimal()]
                 target = target / source.name
-            moves.append(Move(source, target, model.name in old and order.overwrite, source.stat().st_ino))
+            known = source.stat()
+            moves.append(Move(source, target, model.name in old and order.overwrite, known.st_ino, known.st_mtime_ns))
         commit(order.directory, stage, moves, self.is_ours)
 
 

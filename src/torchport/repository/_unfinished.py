@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
 from torchport._strict_json import strict_json
 from torchport.repository._folder import Notes
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = ["UNFINISHED", "PlannedMove", "Unfinished", "check_unfinished", "read_unfinished", "unfinished_document"]
 
@@ -31,12 +35,14 @@ class PlannedMove:
         version: The version that it gets; empty: the model itself is new, or replaced.
         replaces: Whether an older one makes room for it.
         inode: The folder's number on its disk, by which it is known again.
+        written: When an entry of the folder was last written, in nanoseconds; 0 where that is not known.
     """
 
     model: str
     version: str
     replaces: bool
     inode: int
+    written: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,18 +98,36 @@ def _parsed(document: Any) -> Unfinished:
 
 def _is_plain(move: PlannedMove) -> bool:
     known = _NAME.fullmatch(move.model) and (move.version == "" or _VERSION.fullmatch(move.version))
-    return bool(known) and type(move.replaces) is bool and type(move.inode) is int
+    return bool(known) and type(move.replaces) is bool and type(move.inode) is type(move.written) is int
 
 
 def check_unfinished(notes: Notes) -> None:
-    """Finds that a packaging was killed on its way: some of its models are the new ones, and some are not."""
+    """Finds that a packaging was killed on its way: some of its models are the new ones, and some are not.
+
+    While its writer lives, the file is locked, and nothing is wrong.
+    """
     path = notes.root / UNFINISHED
     if path.is_symlink() or not path.is_file():
         return
     try:
-        plan = read_unfinished(notes.root)
+        plan = None if _is_under_way(path) else read_unfinished(notes.root)
+    except FileNotFoundError:
+        return  # finished this moment
     except OSError as error:
         notes.say("files/unreadable", "", "a file cannot be read", file=path, found=error.strerror or type(error).__name__)
         return
     if plan is not None:
         notes.say("files/unfinished", "", "a packaging of several models was killed on its way", file=path, found=plan.models)
+
+
+def _is_under_way(path: FilePath) -> bool:
+    if sys.platform == "win32":
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False  # a disk without locks, where nobody is kept out
+    return False
