@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchport.errors import ArchiveError
-from torchport.models._checkpoint import state_for
+from torchport.models._checkpoint import _fits, state_for
 
 
 class Net(torch.nn.Module):
@@ -114,3 +114,61 @@ def test_what_does_not_fit_is_shown_with_the_nearest():
         assert part in told
     with pytest.raises(ArchiveError, match="no tensors by name"):
         state_for(NET, {"epoch": 3, "nested": {"a": 1}}, where="c.pt")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_names_that_a_wrappers_part_tells_apart_are_never_one(turned):
+    """Whichever stands first in the file: neither is taken by guess."""
+    linear = torch.nn.Linear(2, 2)
+    plain = {"weight": torch.zeros(2, 2), "bias": torch.zeros(2)}
+    wrapped = {"_orig_mod.weight": torch.ones(2, 2), "_orig_mod.bias": torch.ones(2)}
+    with pytest.raises(ArchiveError, match="with different values"):
+        state_for(linear, wrapped | plain if turned else plain | wrapped, where="c.pt")
+    for key, expected in (("_orig_mod", wrapped["_orig_mod.bias"]), ("", plain["bias"])):
+        taken, _ = state_for(linear, plain | wrapped, where="c.pt", key=key)
+        assert taken["bias"] is expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
+def test_copies_are_equal_where_a_value_is_no_number(dtype):
+    state = {name: value.to(dtype) for name, value in torch.nn.Linear(2, 2).state_dict().items()}
+    state["bias"][0] = float("nan")
+    copied = {name: value.clone() for name, value in state.items()}
+    linear = torch.nn.Linear(2, 2, dtype=dtype)
+    taken, said = state_for(linear, {"model": state, "ema": copied}, where="c.pt")
+    assert taken["bias"] is state["bias"]
+    assert said == "took 'model'"
+    copied["bias"][1] += 1
+    with pytest.raises(ArchiveError, match="with different values"):
+        state_for(linear, {"model": state, "ema": copied}, where="c.pt")
+
+
+class Name(str):
+    """Counts how often names are looked up or compared."""
+
+    __slots__ = ()
+    asked = 0
+
+    def __hash__(self):
+        Name.asked += 1
+        return super().__hash__()
+
+    def __eq__(self, other):
+        return super().__eq__(other)
+
+    def startswith(self, *args):
+        Name.asked += 1
+        return super().startswith(*args)
+
+
+@pytest.mark.parametrize("fits", [False, True])
+def test_the_work_grows_with_the_names_and_not_with_their_square(fits):
+    """A file of another model has as many prefixes as layers, and a file of this one as many names as the model."""
+    found = []
+    for layers in (10, 80):
+        state = {Name(f"layers.{number}.weight"): torch.zeros(1) for number in range(layers)}
+        own = dict.fromkeys(map(str, state), torch.zeros(0)) if fits else torch.nn.Linear(2, 2).state_dict()
+        Name.asked = 0
+        assert len(list(_fits("", state, own))) == fits
+        found.append(Name.asked / layers)
+    assert found[1] <= found[0]

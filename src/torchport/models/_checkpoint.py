@@ -82,7 +82,7 @@ def state_for(module: torch.nn.Module, loaded: Mapping[str, Any], *, where: str,
     fits = [fit for name, state in candidates.items() for fit in _fits(name, state, own)]
     fits = [fit for fit in fits if not any(unlike(own[name], value) for name, value in fit.state.items())] or fits
     if key is not None:
-        chosen = [fit for fit in fits if key in (fit.key, fit.prefix, fit.prefix.rstrip("."), fit.label)]
+        chosen = [fit for fit in fits if key == fit.label] or [fit for fit in fits if key in (fit.key, fit.prefix, fit.prefix.rstrip("."))]
         if not chosen and fits:
             raise ArchiveError(
                 "the checkpoint has nothing of that name that fits", where=where, found=key, expected=" or ".join(map(_named, fits))
@@ -119,21 +119,24 @@ def _fits(key: str, state: Mapping[str, Any], own: Mapping[str, Any]) -> Iterato
     tied = _tied(own)
     for renamed, names in _namings(state):
         full = _filled(names, own, tied)
-        for prefix, count in _prefixes(full, own).items():
+        whole = [prefix for prefix, count in _prefixes(full, own).items() if count == len(own)]
+        for prefix in whole:
             under = {name.removeprefix(prefix): full[name] for name in full if name.startswith(prefix)}
-            more = [name for name in under if name not in own]
-            if count < len(own) or any(isinstance(state[under[name]], torch.Tensor) for name in more):
+            inner = tuple(other.removeprefix(prefix) for other in whole if other != prefix and other.startswith(prefix))
+            more = [name for name in under if name not in own and not name.startswith(inner)]  # further fits below are no part of this one
+            if any(isinstance(state[under[name]], torch.Tensor) for name in more):
                 continue
             taken = {name: state[under[name]] for name in own}
-            left_out = tuple(name for name in state if name not in {under[one] for one in own})
+            used = {under[name] for name in own}
+            left_out = tuple(name for name in state if name not in used)
             yield _Fit(key, prefix, renamed, taken, left_out)
 
 
 def _namings(state: Mapping[str, Any]) -> Iterator[tuple[bool, dict[str, str]]]:
-    """The names as they are, and without the parts of wrappers; each with the name in the file."""
+    """The names as they are, and without the parts of wrappers, unless two become one; each with the name in the file."""
     yield False, {name: name for name in state}
     bare = {".".join(part for part in name.split(".") if part not in _WRAPPERS): name for name in state}
-    if set(bare) != set(state):
+    if len(bare) == len(state) and set(bare) != set(state):
         yield True, bare
 
 
@@ -171,11 +174,17 @@ def _filled(names: Mapping[str, str], own: Mapping[str, Any], tied: Mapping[str,
 
 def _equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(
-        torch.equal(value, other[name])
-        if isinstance(value, torch.Tensor) and isinstance(other[name], torch.Tensor)
-        else value is other[name]
+        _same(value, other[name]) if isinstance(value, torch.Tensor) and isinstance(other[name], torch.Tensor) else value is other[name]
         for name, value in one.items()
     )
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are copies of each other; what is no number is so in both."""
+    if torch.equal(one, other):
+        return True
+    floats = one.dtype == other.dtype and (one.is_floating_point() or one.is_complex())
+    return floats and one.shape == other.shape and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
 
 
 def _nothing_fits(module: torch.nn.Module, own: Mapping[str, Any], candidates: Mapping[str, Mapping[str, Any]], where: str) -> ArchiveError:
