@@ -36,7 +36,9 @@ def as_called(forward: Callable[..., Any], declared: Mapping[str, Any], tensors:
     for name in parameters:
         if name in tensors:
             continue
-        own = {one: tensor for one, tensor in tensors.items() if one.startswith(f"{name}_") and one not in parameters}
+        longer = tuple(f"{other}_" for other in parameters if other.startswith(f"{name}_"))  # `x_cache_0` belongs to `x_cache`, not to `x`
+        mine = (one for one in tensors if one.startswith(f"{name}_") and not one.startswith(longer) and one not in parameters)
+        own = {one: tensors[one] for one in mine}
         if not own:
             continue
         given = {one: tensor for one, tensor in given.items() if one not in own}

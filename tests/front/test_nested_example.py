@@ -62,3 +62,14 @@ def test_what_is_nested_by_name_keeps_its_order():
     assert as_called(forward, {}, {"mel": 1, "lengths": 2}) == (1, 2)
     deep = {"x": 0, "cache_0_0": 1, "cache_0_1": 2, "cache_1": 3}
     assert as_called(forward, {}, deep)["cache"] == ((1, 2), 3)
+
+
+def test_a_name_that_begins_with_another_keeps_its_own_parts():
+    def forward(x, x_cache):
+        return x, x_cache
+
+    import torch
+
+    tensors = {name: torch.zeros(1) for name in ("x_0", "x_1", "x_cache_0")}
+    made = as_called(forward, {}, tensors)
+    assert {name: len(parts) for name, parts in made.items()} == {"x": 2, "x_cache": 1}
