@@ -4,6 +4,7 @@ import importlib.util
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 
 from torchport.errors import MissingDependencyError, OptionError, ServeError
 from torchport.serving import Client, connect
+from torchport.serving.client import array_of, plain_parameters, read_answer
+from torchport.serving.grpc_client import arrays_in
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -143,3 +146,54 @@ def test_an_address_says_how_a_server_is_reached():
         with pytest.raises(MissingDependencyError, match="to ask a server by gRPC") as caught:
             connect("grpc://127.0.0.1:8001")
         assert caught.value.hint == "pip install 'torchport[grpc]'"
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "blob", "found"),
+    [
+        ("FP32", [2], b"1234567", "7 bytes of FP32"),
+        ("FP32", [-1, -2], b"12345678", "2 values"),
+        ("BYTES", [1], b"\5\0\0\0ab", "6 bytes of BYTES"),
+        ("BYTES", [1], b"\5\0", "2 bytes of BYTES"),
+        ("BYTES", [2], b"\1\0\0\0a", "1 values"),
+    ],
+)
+def test_bytes_that_are_no_such_array_are_an_error_of_the_answer(datatype, shape, blob, found):
+    with pytest.raises(ServeError, match="other bytes than its shape") as caught:
+        array_of("y", datatype, shape, blob)
+    assert (caught.value.found, caught.value.expected) == (found, str(shape))
+
+
+def test_an_answer_that_is_no_answer_is_told():
+    with pytest.raises(ServeError, match="cannot be read"):
+        read_answer(b"<html>", None)
+    data = {"outputs": [{"name": "y", "datatype": "INT64", "shape": [3], "data": [4, 5]}]}
+    with pytest.raises(ServeError, match="other bytes than its shape"):
+        read_answer(json.dumps(data).encode(), None)
+
+
+def test_numbers_of_numpy_are_parameters_too(client):
+    given = {"sequence_id": np.int64(4), "sequence_start": np.bool_(True), "share": np.float32(0.5), "deep": 1, "who": np.str_("me")}
+    plain = plain_parameters(given)
+    assert plain == {"sequence_id": 4, "sequence_start": True, "share": 0.5, "deep": 1, "who": "me"}
+    assert [type(one) for one in plain.values()] == [int, bool, float, int, str]
+    client.infer("m", {"x": np.zeros(1)}, parameters=given)
+    assert Echo.seen[1]["parameters"]["sequence_id"] == 4
+    with pytest.raises(OptionError, match="no such parameter") as caught:
+        plain_parameters({"odd": [1]})
+    assert (caught.value.where, caught.value.found) == ("odd", "list")
+
+
+def test_an_answer_by_grpc_holds_bytes_for_every_output():
+    """The messages are those of `tritonclient`; typed numbers stand where the bytes would be."""
+    output = SimpleNamespace(name="y", datatype="INT64", shape=[1])
+    content = np.array([7], "<i8").tobytes()
+    assert arrays_in(SimpleNamespace(outputs=[output], raw_output_contents=[content]))["y"].tolist() == [7]
+    with pytest.raises(ServeError, match="does not answer with the bytes of every output") as caught:
+        arrays_in(SimpleNamespace(outputs=[output], raw_output_contents=[]))
+    assert (caught.value.where, caught.value.found) == ("y", "0 of 1")
+
+
+def test_a_client_is_closed_when_its_context_ends(client):
+    with connect(client.url) as one:
+        assert one.models()

@@ -39,7 +39,7 @@ def request(
     """Ask a Triton server: golden cases or a file; exit code 3 where an answer is not the expected one."""
     from torchport.serving import connect
 
-    shown, client = output_of(context), connect(url)
+    shown = output_of(context)
     if inputs is None:
         if repository is None or expected is not None or save is not None:
             raise OptionError(
@@ -48,11 +48,13 @@ def request(
                 where="DIR",
                 expected="a model repository with golden cases, or --model NAME --input FILE",
             )
-        return _goldens(shown, client, repository, model)
+        with connect(url) as client:
+            return _goldens(shown, client, repository, model)
     if model is None or repository is not None:
         raise OptionError("a file is sent to one model", stage="request", where="--input", expected="--model NAME, and no repository")
     answers = None if expected is None else _read(expected, "--expected")
-    return _file(shown, client, model, _read(inputs, "--input"), answers, save, tolerance)
+    with connect(url) as client:
+        return _file(shown, client, model, _read(inputs, "--input"), answers, save, tolerance)
 
 
 def _goldens(shown: Output, client: ModelClient, repository: Path, model: str | None) -> int:

@@ -8,19 +8,31 @@ from __future__ import annotations
 
 import abc
 import json
+import numbers
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
 
 from torchport.errors import OptionError, ServeError
 from torchport.ports.dtypes import DType, known_dtype
 
-__all__ = ["HEADER", "SECONDS", "Client", "ModelClient", "Served", "array_of", "content_of", "read_answer", "request_body"]
+__all__ = [
+    "HEADER",
+    "SECONDS",
+    "Client",
+    "ModelClient",
+    "Served",
+    "array_of",
+    "content_of",
+    "plain_parameters",
+    "read_answer",
+    "request_body",
+]
 
 HEADER = "Inference-Header-Content-Length"
 SECONDS = 300.0
@@ -53,13 +65,23 @@ class Served:
 
 
 class ModelClient(abc.ABC):
-    """Asks the models of one server, whatever it is reached by.
+    """Asks the models of one server, whatever it is reached by; a context manager, which ends the connection.
 
     Attributes:
         url: Where it is.
     """
 
     url: str
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Ends the connection."""
 
     @abc.abstractmethod
     def models(self) -> list[Served]:
@@ -133,6 +155,9 @@ class Client(ModelClient):
             raise OptionError("a server has an address", stage="request", where="url", found=url, expected="http://127.0.0.1:8000")
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._timeout = timeout
+
+    def close(self) -> None:
+        """Nothing to end: every request has a connection of its own."""
 
     def is_live(self) -> bool:
         """Whether a server answers there."""
@@ -215,7 +240,7 @@ def request_body(
         outputs: Which outputs; empty: all.
 
     Raises:
-        OptionError: The protocol has no such dtype.
+        OptionError: The protocol has no such dtype, or no such parameter.
     """
     blobs, described = [], []
     for name, value in inputs.items():
@@ -223,12 +248,39 @@ def request_body(
         kind, content = content_of(name, array)
         described.append({"name": name, "shape": list(array.shape), "datatype": kind, "parameters": {"binary_data_size": len(content)}})
         blobs.append(content)
-    header: dict[str, Any] = {"inputs": described, "parameters": dict(parameters)}
+    header: dict[str, Any] = {"inputs": described, "parameters": plain_parameters(parameters)}
     if outputs:
         header["outputs"] = [{"name": name, "parameters": {"binary_data": binary}} for name in outputs]
     else:
         header["parameters"]["binary_data_output"] = binary
     return json.dumps(header).encode(), b"".join(blobs)
+
+
+def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    """Parameters of a request as the protocol has them: NumPy's numbers are numbers, too.
+
+    Raises:
+        OptionError: One is anything else.
+    """
+    plain: dict[str, bool | int | float | str] = {}
+    for name, value in parameters.items():
+        if isinstance(value, bool | np.bool_):
+            plain[name] = bool(value)
+        elif isinstance(value, numbers.Integral):
+            plain[name] = int(value)
+        elif isinstance(value, numbers.Real):
+            plain[name] = float(value)
+        elif isinstance(value, str):
+            plain[name] = str(value)
+        else:
+            raise OptionError(
+                "the protocol has no such parameter",
+                stage="request",
+                where=name,
+                found=type(value).__name__,
+                expected="a truth value, a number or a text",
+            )
+    return plain
 
 
 def _said(error: urllib.error.HTTPError) -> str:
@@ -262,16 +314,27 @@ def array_of(name: str, datatype: str, shape: Sequence[int], blob: bytes) -> Any
         ServeError: It has an unknown dtype, or other bytes than its shape asks for.
     """
     kind = _dtype_of(name, datatype)
-    array = _texts(blob) if kind.kind == "string" else np.frombuffer(blob, _numpy_dtype(kind.numpy))
-    if array.size != int(np.prod(shape)):
-        raise ServeError(
-            "the server's answer has other bytes than its shape asks for",
-            stage="request",
-            where=name,
-            found=f"{array.size} values",
-            expected=str(list(shape)),
-        )
+    try:
+        array = _texts(blob) if kind.kind == "string" else np.frombuffer(blob, _numpy_dtype(kind.numpy))
+    except ValueError as error:
+        raise _other_bytes(name, f"{len(blob)} bytes of {datatype}", shape) from error
+    return _shaped(name, array, shape)
+
+
+def _shaped(name: str, array: Any, shape: Sequence[int]) -> Any:
+    if min(shape, default=0) < 0 or array.size != int(np.prod(shape)):
+        raise _other_bytes(name, f"{array.size} values", shape)
     return array.reshape(shape)
+
+
+def _other_bytes(name: str, found: str, shape: Sequence[int]) -> ServeError:
+    return ServeError(
+        "the server's answer has other bytes than its shape asks for",
+        stage="request",
+        where=name,
+        found=found,
+        expected=str(list(shape)),
+    )
 
 
 def _dtype_of(name: str, datatype: str) -> DType:
@@ -285,16 +348,19 @@ def read_answer(body: bytes, length: int | None) -> dict[str, Any]:
     """The arrays of an answer, by output name; ``length`` is what `HEADER` says of its words, if it says anything.
 
     Raises:
-        ServeError: An array has an unknown dtype, or other bytes than its shape asks for.
+        ServeError: It has no words, or an array has an unknown dtype, or other bytes than its shape asks for.
     """
-    header = json.loads(body[:length])
+    try:
+        header = json.loads(body[:length])
+    except ValueError as error:
+        raise ServeError("the server's answer cannot be read", stage="request", found=str(error), expected="JSON") from error
     place = length or 0
     answers = {}
     for output in header["outputs"]:
         name, shape = output["name"], output["shape"]
         size = (output.get("parameters") or {}).get("binary_data_size")
         if size is None:
-            answers[name] = np.array(output["data"], _dtype_of(name, output["datatype"]).numpy).reshape(shape)
+            answers[name] = _shaped(name, np.array(output["data"], _dtype_of(name, output["datatype"]).numpy), shape)
             continue
         answers[name] = array_of(name, output["datatype"], shape, body[place : place + size])
         place += size
@@ -315,4 +381,6 @@ def _texts(blob: bytes) -> Any:
         size = int.from_bytes(blob[place : place + 4], "little")
         found.append(blob[place + 4 : place + 4 + size])
         place += 4 + size
+    if place != len(blob):
+        raise ValueError("the last text is cut off")
     return np.array(found, object)

@@ -14,9 +14,9 @@ import numpy as np
 
 from torchport._optional import require
 from torchport.errors import OptionError, ServeError
-from torchport.serving.client import SECONDS, Client, ModelClient, Served, array_of, content_of
+from torchport.serving.client import SECONDS, Client, ModelClient, Served, array_of, content_of, plain_parameters
 
-__all__ = ["GrpcClient", "connect"]
+__all__ = ["GrpcClient", "arrays_in", "connect"]
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -44,7 +44,7 @@ def connect(url: str, *, timeout: float = SECONDS) -> ModelClient:
 
 @final
 class GrpcClient(ModelClient):
-    """Talks to one server by gRPC; a context manager, which ends the connection.
+    """Talks to one server by gRPC.
 
     Args:
         url: ``grpc://127.0.0.1:8001``; ``grpcs`` is encrypted.
@@ -73,10 +73,8 @@ class GrpcClient(ModelClient):
         )
         self._stub = services.GRPCInferenceServiceStub(self._channel)
 
-    def __enter__(self) -> GrpcClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Ends the connection."""
         self._channel.close()
 
     def models(self) -> list[Served]:
@@ -108,13 +106,9 @@ class GrpcClient(ModelClient):
             request.raw_input_contents.append(content)
         for name in outputs:
             request.outputs.add(name=name)
-        for name, value in (parameters or {}).items():
+        for name, value in plain_parameters(parameters or {}).items():
             setattr(request.parameters[name], _PARAMETERS[type(value)], value)
-        answer = self._call("ModelInfer", request, where=model)
-        return {
-            one.name: array_of(one.name, one.datatype, list(one.shape), blob)
-            for one, blob in zip(answer.outputs, answer.raw_output_contents, strict=True)
-        }
+        return arrays_in(self._call("ModelInfer", request, where=model))
 
     def _call(self, name: str, request: Any, *, where: str = "") -> Any:
         place = f"{self.url}: {name}" + (f" of {where}" if where else "")
@@ -123,3 +117,20 @@ class GrpcClient(ModelClient):
         except self._grpc.RpcError as error:
             message = "there is no answer" if error.code().name in _SILENT else "the server refused"
             raise ServeError(message, stage="request", where=place, found=error.details()) from error
+
+
+def arrays_in(answer: Any) -> dict[str, Any]:
+    """The arrays of an answer, by output name.
+
+    Raises:
+        ServeError: They are not there as bytes, or an array has an unknown dtype, or other bytes than its shape asks for.
+    """
+    outputs, blobs = answer.outputs, answer.raw_output_contents
+    if len(outputs) != len(blobs):  # a server may send typed numbers instead; Triton does not
+        raise ServeError(
+            "the server does not answer with the bytes of every output",
+            stage="request",
+            where=", ".join(one.name for one in outputs),
+            found=f"{len(blobs)} of {len(outputs)}",
+        )
+    return {one.name: array_of(one.name, one.datatype, list(one.shape), blob) for one, blob in zip(outputs, blobs, strict=True)}
