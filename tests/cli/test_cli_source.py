@@ -242,3 +242,41 @@ def test_an_archive_gives_its_weights_to_a_plain_module(folder):
     )
     restored = build("net.py:Net", weights=folder / "net.nemo")
     assert torch.equal(build("plain.py:M", weights=folder / "net.nemo").linear.weight, restored.linear.weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+def test_a_model_keeps_its_dtype_whatever_the_checkpoint_holds_and_it_is_said(folder, capsys, dtype, ending):
+    state = {name: value.to(dtype) for name, value in build("toys.py:Scale", seed=5).state_dict().items()}
+    path = folder / f"w.{ending}"
+    if ending == "pt":
+        torch.save(state, path)
+    else:
+        pytest.importorskip("safetensors.torch").save_file(state, path)
+    loaded = build("toys.py:Scale", weights=path)
+    plain = build("toys.py:Scale")
+    plain.load_state_dict(state)
+    for name, value in plain.state_dict().items():
+        assert loaded.state_dict()[name].dtype == torch.float32
+        assert torch.equal(loaded.state_dict()[name], value)
+    words = f"the checkpoint holds {str(dtype).removeprefix('torch.')}; the model computes in float32"
+    assert capsys.readouterr().err.count(words) == 1
+
+
+def test_whole_numbers_of_a_checkpoint_are_cast_as_torch_does_and_nothing_is_said_where_all_fits(folder, capsys):
+    state = torch.nn.BatchNorm1d(3).state_dict()
+    (folder / "w.yaml").write_text("num_features: 3")
+    torch.save(state, folder / "same.pt")
+    build("torch.nn:BatchNorm1d", config=folder / "w.yaml", weights=folder / "same.pt")
+    assert "holds" not in capsys.readouterr().err
+    torch.save({**state, "num_batches_tracked": torch.tensor(7, dtype=torch.int32)}, folder / "w.pt")
+    loaded = build("torch.nn:BatchNorm1d", config=folder / "w.yaml", weights=folder / "w.pt")
+    assert (loaded.num_batches_tracked.dtype, int(loaded.num_batches_tracked)) == (torch.int64, 7)
+    assert "the checkpoint holds int32; the model has int64" in capsys.readouterr().err
+
+
+def test_a_checkpoint_in_half_precision_exports_with_a_declared_float32_output(torchport_cli, folder):
+    torch.save(build("toys.py:Scale", seed=5).half().state_dict(), folder / "w.pt")
+    result = torchport_cli("export", "toys.py:Scale", "--weights", "w.pt", "-o", "m.onnx", "--output-type", "y=batch 3 time,float32")
+    assert result.exit_code == 0, result.stderr
+    assert "y: float32" in result.stdout

@@ -247,11 +247,12 @@ class Source:
 
     def _copy_weights(self, module: torch.nn.Module, loaded: dict[str, Any], path: Path) -> None:
         from torchport.models._checkpoint import state_for
-        from torchport.models._weights import copy_into
+        from torchport.models._weights import cast_to_own, copy_into
 
         state, done = state_for(module, loaded, where=str(path), key=self.weights_key)
-        if done:
-            print(f"torchport: --weights {path.name}: {done}", file=sys.stderr)  # noqa: T201 - the command line
+        state, cast = cast_to_own(module, state)
+        for words in filter(None, (done, cast)):
+            print(f"torchport: --weights {path.name}: {words}", file=sys.stderr)  # noqa: T201 - the command line
         copy_into(module, state, strict=True, where=str(path))
 
 

@@ -16,7 +16,7 @@ import torch
 from torchport._counted import counted
 from torchport.errors import ArchiveError, OptionError
 
-__all__ = ["check_fit", "copy_into", "listed", "mismatch", "read_weights", "unlike", "write_weights"]
+__all__ = ["cast_to_own", "check_fit", "copy_into", "listed", "mismatch", "read_weights", "unlike", "write_weights"]
 
 _MAX_RECORDS = 1_000_000
 _MAX_PICKLE = 256 * 1024**2
@@ -113,6 +113,27 @@ def copy_into(module: torch.nn.Module, state: dict[str, Any], *, strict: bool, w
     except Exception as error:
         raise ArchiveError("the weights do not fit the model", where=where, found=_first_line(error)) from error
     return problems
+
+
+def cast_to_own(module: torch.nn.Module, state: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Weights in the dtypes that the module's own tensors have, as `torch.nn.Module.load_state_dict` leaves them.
+
+    Args:
+        module: The model.
+        state: Its weights by name.
+
+    Returns:
+        The weights, and what was cast, in words; empty where nothing was.
+    """
+    own = module.state_dict()
+    cast, pairs = dict(state), dict[str, None]()
+    for name, value in state.items():
+        mine = own.get(name)
+        if isinstance(value, torch.Tensor) and isinstance(mine, torch.Tensor) and value.dtype != mine.dtype and not unlike(mine, value):
+            cast[name] = value.to(mine.dtype)
+            does = "computes in" if mine.is_floating_point() or mine.is_complex() else "has"
+            pairs[f"the checkpoint holds {_dtype(value)}; the model {does} {_dtype(mine)}"] = None
+    return cast, ", ".join(pairs)
 
 
 def check_fit(module: torch.nn.Module, state: dict[str, Any], *, strict: bool, where: str) -> list[str]:
@@ -262,7 +283,11 @@ def listed(items: Iterable[str], count: int | None = None, *, shown: int = _SHOW
 
 
 def _shape(value: object) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+    return f"{_dtype(value)} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+
+
+def _dtype(value: torch.Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
 
 
 def unlike(own: object, other: object) -> bool:
