@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import torchport
+from torchport.capture._packed import PaddedToLongest
 
 EXAMPLE = (torch.randn(3, 11, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([11, 7, 4]))
 TYPES = {"x": "batch time 6", "lengths": "batch"}
@@ -87,3 +88,15 @@ def test_rows_are_padded_as_in_torch(tmp_path, batch_first, whole, opset):
     with torchport.load(result.path) as artifact, torch.no_grad():
         for got, expected in zip(artifact(x=x, lengths=lengths).values(), model(x, lengths), strict=True):
             torch.testing.assert_close(torch.from_numpy(got), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_rows_are_padded_on_the_device_where_they_are(batch_first):
+    """Lengths are always on the CPU, whatever device the rows are on."""
+    packed = pack_padded_sequence(torch.ones(2, 5, 3), torch.tensor([4, 2]), batch_first=True)
+    packed = PackedSequence(packed.data.to("meta"), packed.batch_sizes)
+    with PaddedToLongest():
+        padded, lengths = pad_packed_sequence(packed, batch_first, padding_value=-1.0)
+    assert padded.is_meta
+    assert padded.shape == ((2, 4, 3) if batch_first else (4, 2, 3))
+    assert lengths.tolist() == [4, 2]

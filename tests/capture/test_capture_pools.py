@@ -83,6 +83,25 @@ def test_they_are_what_torch_computes(name, axes, size):
         torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize("name", ["adaptive_avg_pool1d", "adaptive_max_pool1d"])
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_what_is_not_finite_stays_in_its_parts(name, value):
+    x = torch.arange(14.0).reshape(1, 2, 7)
+    x[0, 0, 1] = value
+    x[0, 1, :4] = value
+    for size in (1, 3, 7):
+        with PoolsBySize():
+            got = getattr(F, name)(x, size)
+        torch.testing.assert_close(got, getattr(F, name)(x, size), equal_nan=True)
+
+
+def test_parts_are_counted_where_the_input_is():
+    """Nothing is mixed with the memory of another device."""
+    with PoolsBySize(), torch.device("cpu"):
+        assert F.adaptive_max_pool1d(torch.ones(1, 2, 7, device="meta"), 3).shape == (1, 2, 3)
+        assert F.adaptive_avg_pool1d(torch.ones(1, 2, 7, device="meta"), 3).is_meta
+
+
 def test_who_asks_for_places_gets_torchs_own():
     x = torch.randn(2, 3, 7)
     with PoolsBySize():

@@ -39,7 +39,7 @@ class PaddedToLongest(TorchFunctionMode):
             longest = lengths.max()
             padded = padded[:, :longest] if batch_first else padded[:longest]
         if padding:
-            inside = torch.arange(padded.shape[1 if batch_first else 0]) < lengths[:, None]
+            inside = torch.arange(padded.shape[1 if batch_first else 0], device=padded.device) < lengths.to(padded.device)[:, None]
             inside = inside if batch_first else inside.T
             padded = torch.where(inside.reshape(*inside.shape, *[1] * (padded.dim() - 2)), padded, padding)
         return padded, lengths

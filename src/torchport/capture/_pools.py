@@ -1,7 +1,7 @@
 """Adaptive pools over axes that vary, through the trace-based exporter: it writes them only for sizes that it knows.
 
 Along one axis, part ``i`` of ``out`` covers the places from ``floor(i * size / out)`` to ``ceil((i + 1) * size / out)``, not included. That
-is a matrix of the axis's size: a mean is a product with it, a maximum is taken over what it covers.
+is a matrix of the axis's size: means and maxima are taken over what it covers.
 
 Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.AdaptiveAvgPool2d.html
 """
@@ -49,22 +49,22 @@ def _pooled(x: torch.Tensor, output_size: Any, axes: int, along: Callable[[torch
         if out is None:
             continue  # the axis stays as it is
         axis = place - axes
-        x = along(x.transpose(axis, -1), _covered(x.shape[axis], out)).transpose(axis, -1)
+        x = along(x.transpose(axis, -1), _covered(x.shape[axis], out, x.device)).transpose(axis, -1)
     return x
 
 
-def _covered(size: Any, out: int) -> torch.Tensor:
+def _covered(size: Any, out: int, device: torch.device) -> torch.Tensor:
     """Which places each part covers: ``[out, size]``."""
-    part, place = torch.arange(out)[:, None], torch.arange(size)[None]
+    part, place = torch.arange(out, device=device)[:, None], torch.arange(size, device=device)[None]
     first = torch.div(part * size, out, rounding_mode="floor")
     end = torch.div((part + 1) * size + (out - 1), out, rounding_mode="floor")
     return (place >= first) & (place < end)
 
 
 def _mean(x: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:
-    weights = covered.to(x.dtype)
-    return torch.matmul(x, (weights / weights.sum(1, keepdim=True)).T)
+    inside = torch.where(covered, x.unsqueeze(-2), 0.0)  # not a product: no part has a share in what is infinite in another one
+    return inside.sum(-1) / covered.to(x.dtype).sum(1)
 
 
 def _maximum(x: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:
-    return torch.where(covered, x.unsqueeze(-2), torch.finfo(x.dtype).min).amax(-1)
+    return torch.where(covered, x.unsqueeze(-2), -torch.inf).amax(-1)
