@@ -195,7 +195,11 @@ def declare(
     if input_types is not None and not by_place:
         renamed = [f"{own} as {name}" for own, name in zip(own_names, tensors, strict=True) if own != name]
         notes += [f"inputs are named as input_types says, in their order: {', '.join(renamed)}"] if renamed else []
+    if names.renamed:
+        said = ", ".join(f"{key} as {name}" for key, name in names.renamed)
+        notes.append(f"outputs are named as output_types says, in their order: {said}")
     notes += [f"output {name} is None in the example: left out" for name in names.missing]
+    notes += [f"output {name} is no tensor, and output_types does not name it: left out" for name in names.plain]
     if any(not tensor.is_floating_point() for tensor in tensors.values()):  # a mask, or lengths that one is made of
         from torchport.prepare import answers_of_fast_paths
 

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
+import torch
 
+import torchport
 import torchport.emit._files as files
 from torchport.emit import commit_all, format_for, formats, keep_rejected, staging
 from torchport.errors import ArtifactExistsError, EmitError, UnknownNameError, UnusablePathError
@@ -144,6 +149,7 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
 
 _KILLED = """
 import sys, time
+from collections import namedtuple
 from pathlib import Path
 from torchport.emit._files import staging
 with staging(Path(sys.argv[1])) as stage:
@@ -194,3 +200,19 @@ def test_a_rejected_artifact_that_cannot_be_kept_says_so(tmp_path):
     with pytest.raises(UnusablePathError, match="a rejected artifact cannot be kept"):
         keep_rejected([tmp_path / "m.ts", tmp_path / "m.ts.gone"], tmp_path / "n.ts")
     assert [path.name for path in tmp_path.iterdir()] == ["m.ts"]
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "ts", "pt2"])
+def test_a_disk_that_is_full_is_told_and_nothing_is_left(tmp_path, monkeypatch, suffix):
+    """torch's own writers end the process there, so the space is asked for first."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**30, 2**30 - 2**16, 2**16))
+    if suffix == "onnx":
+
+        def full(*_, **__):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("torchport.emit.onnx.write_model", full)
+    with pytest.raises(UnusablePathError, match="no space left"):
+        torchport.export(torch.nn.Linear(4, 4), tmp_path / f"m.{suffix}", input_types={"input": "batch 4"})
+    assert list(tmp_path.iterdir()) == []

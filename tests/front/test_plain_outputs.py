@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import torchport
-from torchport.errors import PortTypeError
+from torchport.errors import PortTypeError, TorchportError
 
 
 class Returning(nn.Module):
@@ -70,6 +70,7 @@ def test_a_size_that_is_left_out_by_name_stays_out(tmp_path, suffix, how):
     model = Returning(lambda x, y: (y, x.shape[0]), disabled_deployment_output_names=disabled)
     result = exported(model, tmp_path / f"m.{suffix}", output_types=dict.fromkeys(names, ("...", "float32")))
     assert list(result.signature.outputs) == ["y"]
+    assert (how == "undeclared") == any("output_1 is no tensor" in note for note in result.notes)
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "ts"])
@@ -77,3 +78,43 @@ def test_an_output_that_is_none_is_left_out_and_told(tmp_path, suffix):
     result = exported(Returning(lambda x, y: (y, None, y + 1)), tmp_path / f"m.{suffix}")
     assert list(result.signature.outputs) == ["output_0", "output_2"]
     assert "output output_1 is None in the example: left out" in result.notes
+
+
+def answering(answer):
+    class Answering(torch.nn.Module):
+        def forward(self, x):
+            return answer(x)
+
+    return Answering()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda x: {"logits": x * 2, "n": x.shape[0]}, lambda x: {"logits": x * 2, "n": "hi"}],
+    ids=["a number by key", "a text by key"],
+)
+def test_declared_outputs_hide_no_number_and_no_text(tmp_path, answer):
+    with pytest.raises(TorchportError):
+        torchport.export(answering(answer), tmp_path / "m.onnx", input_types={"x": "batch 4"}, output_types={"logit": "batch 4"})
+
+
+@pytest.mark.parametrize("name", ["logits", "logit"])
+def test_a_key_whose_value_is_none_is_left_out_and_told(tmp_path, name):
+    result = torchport.export(
+        answering(lambda x: {"logits": x * 2, "aux": None}),
+        tmp_path / "m.onnx",
+        input_types={"x": "batch 4"},
+        output_types={name: "batch 4"},
+    )
+    assert list(result.signature.outputs) == [name]
+    assert any("aux is None" in note for note in result.notes)
+
+
+def test_outputs_that_are_named_by_place_are_told(tmp_path):
+    result = torchport.export(
+        answering(lambda x: {"hidden": x * 2, "pooled": x.mean(1)}),
+        tmp_path / "m.onnx",
+        input_types={"x": "batch 4"},
+        output_types={"hid": "batch 4", "pool": "batch"},
+    )
+    assert "outputs are named as output_types says, in their order: hidden as hid, pooled as pool" in result.notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import difflib
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,12 @@ from torchport.capture import Captured, Form
 from torchport.capture._quiet import listening
 from torchport.capture._reasons import reason_of
 from torchport.emit._content import Content, ContentDigests, sha256_of
-from torchport.emit._files import digests_of
+from torchport.emit._files import digests_of, no_space_left
 from torchport.emit._origins import Origin
 from torchport.emit._records import Artifact
 from torchport.errors import EmitError, TorchportError, UnknownNameError, UnusablePathError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 __all__ = ["Format", "Written", "content_digests", "format_for", "formats", "read_metadata"]
 
@@ -82,7 +85,11 @@ class Format(abc.ABC):
         try:
             with listening(verbose=options.verbose):
                 written = self._write(captured, directory / f"{stem}{suffix}", options, metadata)
-        except (TorchportError, OSError):
+        except TorchportError:
+            raise
+        except OSError as error:
+            if error.errno in _FULL:
+                raise no_space_left(directory) from error
             raise
         except Exception as error:
             raise EmitError(f"the {self.name} file could not be written: {reason_of(error)}", where=stem) from error

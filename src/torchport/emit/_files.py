@@ -12,7 +12,35 @@ from pathlib import Path
 
 from torchport.errors import ArtifactExistsError, UnusablePathError
 
-__all__ = ["Staging", "commit_all", "digests_of", "keep_rejected", "staging"]
+__all__ = ["Staging", "commit_all", "digests_of", "keep_rejected", "no_space_left", "require_space", "staging"]
+
+
+def no_space_left(directory: Path) -> UnusablePathError:
+    """The error of a disk that is full; what was begun is taken away with the staging directory."""
+    return UnusablePathError(
+        "there is no space left to write the file",
+        where=str(directory.parent),
+        found=f"{shutil.disk_usage(directory).free / 2**20:.0f} MiB free",
+        hint="free some space, or write to another disk; while it is proved, a file takes its size up to three times",
+    )
+
+
+def require_space(directory: Path, needed: int) -> None:
+    """Refuses to begin what cannot be ended: torch's own writers end the process where the disk is full.
+
+    Args:
+        directory: Where files are about to be written.
+        needed: How many bytes.
+
+    Raises:
+        UnusablePathError: There are fewer.
+    """
+    if shutil.disk_usage(directory).free < needed + _SPARE:
+        raise no_space_left(directory)
+
+
+_SPARE = 2**20
+"""Bytes that stay free: what stands in a file beside its tensors."""
 
 
 class Staging:

@@ -15,6 +15,7 @@ from torchport.capture import Captured, Form
 from torchport.emit._archive import EXTRA, read_extra, rewrite
 from torchport.emit._base import Format, Written
 from torchport.emit._content import Content
+from torchport.emit._files import require_space
 from torchport.emit._origins import origins_of_program
 from torchport.emit._torch_content import exported_content
 
@@ -38,6 +39,8 @@ class ExportedProgramFormat(Format):
         origins = origins_of_program(program) if options.debug_map is not None else {}
         _strip(program)
         raw = path.with_name("raw.pt2")
+        held = (*program.state_dict.values(), *program.constants.values())
+        require_space(path.parent, 2 * sum(one.nbytes for one in held if isinstance(one, torch.Tensor)))  # torch's own file, then ours
         example, program.example_inputs = program.example_inputs, None
         try:
             torch.export.save(program, raw, extra_files={EXTRA: json.dumps(dict(metadata), sort_keys=True)})

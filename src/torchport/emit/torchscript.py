@@ -14,6 +14,7 @@ from torchport.capture import Captured, Form
 from torchport.emit._archive import EXTRA, holds_weights_alone, read_extra, rewrite
 from torchport.emit._base import Format, Written
 from torchport.emit._content import Content
+from torchport.emit._files import require_space
 from torchport.emit._origins import origins_of_script
 from torchport.emit._torch_content import script_content
 from torchport.emit._torchscript_names import rename_classes
@@ -33,6 +34,8 @@ class TorchScript(Format):
 
     def _write(self, captured: Captured, path: Path, options: ExportOptions, metadata: Mapping[str, str]) -> Written:
         raw = path.with_name(f"{path.name}.raw")
+        held = (*captured.payload.parameters(), *captured.payload.buffers())
+        require_space(path.parent, 2 * sum(tensor.nbytes for tensor in held))  # torch's own file, then ours
         torch.jit.save(captured.payload, str(raw), _extra_files={EXTRA: json.dumps(dict(metadata), sort_keys=True)})
         rewrite(raw, path, is_small=_is_small, edit=_clean)
         raw.unlink()

@@ -163,11 +163,15 @@ class OutputNames:
         structure: The shape of the whole answer.
         picked: Pairs of the tensor's place in the answer (a flat name of ``structure``) and its output name.
         missing: Names of outputs that are ``None``: no output of the graph stands for them.
+        renamed: Pairs of a key of the answer and the declared name that it goes under, where no key is a declared name.
+        plain: Numbers and texts after the last declared output, which are left out.
     """
 
     structure: Structure
     picked: tuple[tuple[str, str], ...]
     missing: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    plain: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -197,6 +201,9 @@ class OutputNames:
         """
         structure = _taken_apart(answer, where)
         parts = _top_level(structure)
+        absent: list[str] = []
+        plain: list[str] = []
+        renamed: tuple[tuple[str, str], ...] = ()
         if not declared:
             pairs = [
                 (key if key is not None else ("output" if len(parts) == 1 else f"output_{place}"), part)
@@ -204,13 +211,20 @@ class OutputNames:
             ]
             named = [(name, part) for name, part in pairs if name not in disabled]
         elif all(key is not None for key, _ in parts) and {str(key) for key, _ in parts} & set(declared):
-            _refuse_unnamed([str(key) for key, _ in parts], declared, disabled, where)
+            _refuse_unnamed([str(key) for key, part in parts if not _is_none(part)], declared, disabled, where)
             named = [(str(key), part) for key, part in parts if key not in disabled]
         else:
             wanted = [name for name in declared if name not in disabled]
-            given = [part for _, part in parts]
-            while len(given) > len(wanted) and len(given) != len(declared) and isinstance(given[-1], Constant):
-                given.pop()
+            kept = list(parts)
+            while len(kept) > len(wanted) and len(kept) != len(declared) and isinstance(kept[-1][1], Constant):
+                key, last = kept[-1]
+                if key is not None and not _is_none(last):
+                    break  # by its key it is an output, and what it is called may be a slip
+                kept.pop()
+                (absent if _is_none(last) else plain).append(key or f"output_{len(kept)}")
+            given = [part for _, part in kept]
+            if len(given) == len(wanted):
+                renamed = tuple((key, name) for (key, _), name in zip(kept, wanted, strict=True) if key is not None and key != name)
             if len(given) == len(wanted):
                 named = list(zip(wanted, given, strict=True))
             elif len(given) == len(declared):
@@ -239,7 +253,8 @@ class OutputNames:
                 found=", ".join(names or sorted(disabled)) or repr(structure.value if isinstance(structure, Constant) else answer)[:200],
                 expected="one name for each tensor" if names else "a torch.Tensor, or a tuple, list or dict of them",
             )
-        return cls(structure, tuple(picked), tuple(name for output, part in named for name, _ in constants_in(output, part)))
+        missing = (*(name for output, part in named for name, _ in constants_in(output, part)), *reversed(absent))
+        return cls(structure, tuple(picked), missing, renamed, tuple(reversed(plain)))
 
     def take(self, answer: Any) -> dict[str, torch.Tensor]:
         """The outputs of an answer of the same structure, by name.
@@ -256,6 +271,10 @@ class OutputNames:
                 hint="return the same number of tensors for every size, or give forward_for_export that does",
             )
         return {name: tensors[place] for place, name in self.picked}
+
+
+def _is_none(part: Structure) -> bool:
+    return isinstance(part, Constant) and part.value is None
 
 
 def _refuse_unnamed(keys: Sequence[str], declared: Sequence[str], disabled: AbstractSet[str], where: str) -> None:
