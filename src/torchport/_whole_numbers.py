@@ -95,7 +95,7 @@ def whole_numbers_taken(signature: Signature, sizes: Mapping[str, int], answer: 
         if element is not None:
             elements[name] = element
         whole = high == port.most
-        said = ", which is all that the model takes" if ended else "" if whole else ", as tried; the model takes others too"
+        said = ": the model refuses greater ones" if ended else "" if whole else ", as tried; the model takes others too"
         notes.append(f"`{name}` holds whole numbers from {low} to {high - 1}{said}")
     return Found(example, elements, tuple(notes))
 

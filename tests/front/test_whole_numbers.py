@@ -75,7 +75,7 @@ def exported(model, folder, types, suffix="onnx", **further):
 def test_a_table_says_how_many_numbers_there_are(tmp_path, rows, axes):
     result = exported(Looked(rows), tmp_path, {"ids": (axes, WHOLE)})
     assert result.signature.inputs["ids"].element == IntRange(min=0, max=rows - 1)
-    assert any(f"from 0 to {rows - 1}, which is all" in note for note in result.notes)
+    assert any(f"from 0 to {rows - 1}: the model refuses greater ones" in note for note in result.notes)
     assert not any(note.startswith("weak") for note in result.notes)
 
 
