@@ -309,6 +309,21 @@ def two_moves(folder):
     return repository, stage, [Move(stage / name, repository / name, False, (stage / name).stat().st_ino) for name in "ab"]
 
 
+def test_what_cannot_be_taken_back_for_sure_keeps_the_note_for_the_next_call(tmp_path):
+    """While models come, somebody writes to the one that came and takes the place of the other."""
+    repository, stage, moves = two_moves(tmp_path)
+    (repository / "b").mkdir()
+    (repository / "b" / "thesis.tex").write_text("years of work")
+    with pytest.raises(ArtifactExistsError, match="meanwhile"):
+        commit(repository, stage, moves, lambda _: False)
+    assert read_unfinished(repository).stage == stage.parent.name
+    assert (repository / "a").is_dir()
+    assert finish_packaging(repository).endswith("so where they are stay a")
+    assert sorted(path.name for path in repository.iterdir()) == ["a", "b"]
+    assert content(repository) == {"b/thesis.tex": b"years of work"}
+    assert beside(repository) == []
+
+
 @pytest.mark.parametrize("most", [0, 10])
 def test_a_note_that_cannot_be_written_is_not_left(tmp_path, most):
     """The disk takes nothing, or only the first bytes."""
