@@ -55,6 +55,14 @@ def test_every_end_has_its_exit_code_and_its_words(capsys, error, code, as_json)
         assert err.startswith(("error interrupted", "error aborted", "error declare: no [good]", "error unexpected RuntimeError: odd"))
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_ctrl_c_that_typer_made_an_exit_code_of_is_told_too(capsys, as_json):
+    assert Output(as_json=as_json).run(lambda: 130) == 130
+    out, err = capsys.readouterr()
+    assert err == ("" if as_json else "error interrupted\n")
+    assert not as_json or json.loads(out)["error"]["message"] == "interrupted"
+
+
 def test_a_reader_that_went_away_is_no_error(capsys, monkeypatch):
     monkeypatch.setattr("torchport.cli._output._nobody_reads", lambda: None)
 

@@ -103,11 +103,18 @@ def test_an_export_goes_into_a_model_repository_with_its_proof(torchport_cli, fo
 
 
 def test_a_package_that_cannot_be_is_refused_before_the_export(torchport_cli, folder):
+    (folder / "full" / "m").mkdir(parents=True)
+    (folder / "full" / "m" / "config.pbtxt").write_text('name: "m"\n')
     for words, said in (
         (("--package", "no/repository"), "does not exist"),
         (("--package", "repository", "--package-set", "max_batch=8"), "did you mean 'max_batch_size'?"),
         (("--package", "repository", "--target", "tritom"), "did you mean 'triton'?"),
         (("--package-set", "max_batch_size=8"), "none was asked for"),
+        (("--package", "repository", "--package-set", "max_batch_size=many"), "max_batch_size is a number"),
+        (("--package", "repository", "--package-set", "name=a/b"), "where: --package-set name"),
+        (("--package", "repository", "--package-set", "names=index"), "names its ports itself"),
+        (("--package", "full"), "somebody else is there; it is never touched"),
+        (("--package", "full"), "try: another model name: --package-set name=…"),
     ):
         result = torchport_cli("export", "toys.py:Scale", "-o", "m.onnx", *words)
         assert result.exit_code == 2
@@ -133,3 +140,42 @@ def test_a_model_repository_takes_versions(torchport_cli, folder):
     assert "torchport.check" not in result.stdout
     assert sorted(path.name for path in (folder / "repository" / "scale").iterdir()) == ["1", "2", "config.pbtxt", "warmup"]
     assert torchport_cli(*words, "--set", "batch=2").exit_code == 2
+
+
+@pytest.mark.parametrize("target", ["triton", "onnxruntime", "riva"])
+def test_a_format_that_the_target_does_not_take_is_refused_before_the_export(torchport_cli, folder, target):
+    result = torchport_cli("export", "toys.py:Scale", "-o", "m.pt2", "--package", "made", "--target", target)
+    assert result.exit_code == 2
+    assert "not take such a file" in result.stderr
+    assert sorted(path.name for path in folder.iterdir() if path.name != "__pycache__") == ["toys.py"]
+
+
+def test_what_fails_after_the_export_says_what_is_written_and_has_a_code_of_its_own(torchport_cli, folder):
+    words = ("export", "toys.py:Scale", "-o", "m.onnx", "--no-verify", "--package", "repository")
+    assert torchport_cli(*words, "--package-set", "max_batch_size=8").exit_code == 0
+    (folder / "m.onnx").unlink()
+    result = torchport_cli(*words, "--bundle", "m.bundle", "--overwrite")
+    assert result.exit_code == 9
+    assert (folder / "m.onnx").is_file()
+    said = " ".join(result.stderr.split())
+    assert "written already, and kept: m.onnx, m.bundle; only the package is missing" in said
+    assert "another model name: --package-set name=…, or --overwrite of torchport package replaces the model" in said
+    document = torchport_cli(*words, "--overwrite", "--json").document
+    assert document["exit_code"] == 9
+    assert any("m.onnx" in note for note in document["error"]["notes"])
+    assert torchport_cli(*words, "--overwrite", "--package-set", "name=other").exit_code == 0
+    result = torchport_cli("package", "m.onnx", "-o", "repository", "--target", "triton")
+    assert result.exit_code == 2
+    assert "another model name: --set name=…, or --overwrite of torchport package" in " ".join(result.stderr.split())
+    assert torchport_cli("package", "m.onnx", "-o", "repository", "--target", "triton", "--overwrite").exit_code == 0
+
+
+def test_a_note_is_told_once_however_often_the_artifact_is_packaged(torchport_cli):
+    result = torchport_cli(
+        "export", "toys.py:Baked", "-o", "m.ts", "--no-verify", "--input-type", "x=batch 4,float32", "--output-type", "y=batch 4",
+        "--bundle", "m.bundle", "--package", "repository",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    notes = [line for line in result.stdout.splitlines() if line.startswith("note ")]
+    assert notes
+    assert len(notes) == len(set(notes))

@@ -99,6 +99,7 @@ def test_an_interrupted_export_leaves_nothing_behind(tmp_path, number, code):
     assert process.returncode == code, err
     assert out == ""
     assert "Traceback" not in err
+    assert ("interrupted" in err) == (number == signal.SIGINT)
     assert {path.name for path in tmp_path.iterdir()} <= {"slow.py", "started", "__pycache__"}
 
 

@@ -27,6 +27,8 @@ SPELLING = spelling_of(COMMANDS, ["export"])
         ),
         ("""declare it, too: input_types['y'] (--input-type "y=batch")""", 'declare it, too: --input-type "y=batch"'),
         ("dynamic_axes={'x': [0]}", "--dynamic-axes NAME=AXIS[:SYMBOL],…"),
+        ("another model name: options={'name': …}", "another model name: --package-set name=…"),
+        ("options={'max_batch_size': 8, 'name': 'm'}", "--package-set KEY=VALUE"),
         ("then result.package(…, target='triton')", "then result.package(…, target='triton')"),
         ("allow_ties=False takes no tie", "no --allow-ties takes no tie"),
         ("names as forward(x, y=None) has them", "names as forward(x, y=None) has them"),

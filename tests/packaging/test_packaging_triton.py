@@ -295,7 +295,7 @@ class Fixed(torch.nn.Module):
         (Fixed, {"dynamic_batching": "true"}, "a max_batch_size above 0", "dynamic_batching"),
         (Fixed, {"max_batch_size": "many"}, "is a number", "max_batch_size"),
         (Fixed, {"dynamic_batching": "maybe"}, "is a switch", "dynamic_batching"),
-        (Fixed, {"name": "../up"}, "the name of a model", "name"),
+        (Fixed, {"name": "../up"}, "the name of a model", "options['name']"),
         (Fixed, {"max_batch": 4}, "has no such option", None),
     ],
 )

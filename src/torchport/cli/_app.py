@@ -63,7 +63,7 @@ app = typer.Typer(
     help="Export PyTorch models to ONNX, TorchScript and .pt2, proved equal to the model.",
     epilog="--json and --traceback may stand behind the command too. "
     "Exit codes: 0 done, 2 bad input, 3 a proof failed, 4 to 6 a contract changed (see diff), 7 and 8 a repository has faults "
-    "(see check-repository), 1 anything else.",
+    "(see check-repository), 9 the artifact is written and its package is not, 1 anything else.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,13 +44,16 @@ from torchport.cli._output import size_text, table
 from torchport.cli._package import package_report, read_signer, read_texts
 from torchport.cli._source import Source
 from torchport.cli._values import EXAMPLE_SUFFIXES, read_answer, read_dynamic_axes, read_example, read_keywords, read_port_types
-from torchport.errors import OptionError
+from torchport.errors import OptionError, TorchportError
 
 if TYPE_CHECKING:
     from torchport.packaging import Packaged
     from torchport.result import Exported, ExportResult
 
 __all__ = ["ExamplesCommand", "check_trace_of", "export"]
+
+UNPACKAGED = 9
+"""The exit code where the artifact was written and its package was not."""
 
 _ITSELF = "itself"
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
@@ -166,7 +170,7 @@ def export(
         typer.Option(metavar="DIR", help="Also package it there for --target, with its proof: into a repository.", rich_help_panel=_BUNDLE),
     ] = None,
     target: Annotated[str, typer.Option(help="For --package: the kind of package.", rich_help_panel=_BUNDLE)] = "triton",
-    package_set: Annotated[
+    options: Annotated[  # what `Target` calls it: messages say options={…}, and the command line spells it as it is here
         list[str] | None,
         typer.Option(
             "--package-set",
@@ -194,7 +198,7 @@ def export(
     shown = output_of(context)
     if bundle is None and bundle_key is not None:
         raise OptionError("a key signs the bundle, and none was asked for", where="--bundle-key", found=bundle_key, hint="--bundle DIR")
-    settings = read_texts(package_set or (), "--package-set", "max_batch_size=8")
+    settings = read_texts(options or (), "--package-set", "max_batch_size=8")
     if package is None and settings:
         raise OptionError(
             "settings are for a package, and none was asked for", where="--package-set", found=next(iter(settings)), hint="--package DIR"
@@ -212,11 +216,9 @@ def export(
 
         signer = read_signer(bundle_key, bundle_signer)
         if bundle is not None:
-            targets["bundle"].check_place(Order(bundle, overwrite))  # before the dear part, not after it
+            targets["bundle"].check_export(Order(bundle, overwrite), output)  # before the dear part, not after it
         if package is not None:
-            order = Order(package, options=settings)
-            targets[target].check_order(order)
-            targets[target].check_place(order)
+            targets[target].check_export(Order(package, options=settings), output)
         result = run(
             module,
             output,
@@ -248,11 +250,29 @@ def export(
         if bundle is not None or package is not None:
             on_stage("package")
         if bundle is not None:
-            made["bundle"] = result.package(bundle, overwrite=overwrite, signer=signer)
+            with _written_already([*result.paths]):
+                made["bundle"] = result.package(bundle, overwrite=overwrite, signer=signer)
         if package is not None:  # it is added to what is there: --overwrite means the artifact
-            made["package"] = result.package(package, target=target, options=settings)
+            with _written_already([*result.paths, *(one.directory for one in made.values())]):
+                made["package"] = result.package(package, target=target, options=settings)
     document = {**result.to_dict(), **{name: one.to_dict() for name, one in made.items()}} if shown.as_json else None
-    shown.result(document, *_report(result, verbose=verbose), *(line for one in made.values() for line in package_report(one)))
+    lines = _report(result, verbose=verbose)
+    told = {note for part in result.parts for note in _notes(part)}
+    for one in made.values():
+        lines.extend(package_report(one, told))
+        told.update(one.notes)
+    shown.result(document, *lines)
+
+
+@contextlib.contextmanager
+def _written_already(paths: Sequence[Path | str]) -> Iterator[None]:
+    """What goes wrong after the export says what is there by then, and ends with a code of its own: 2 means that nothing is."""
+    try:
+        yield
+    except TorchportError as error:
+        error.add_note(f"written already, and kept: {', '.join(map(str, paths))}; only the package is missing")
+        error.exit_code = UNPACKAGED
+        raise
 
 
 def _report(result: ExportResult, *, verbose: bool) -> list[RenderableType]:
@@ -288,7 +308,10 @@ def _part_report(part: Exported, *, verbose: bool) -> list[RenderableType]:
     if proof is not None:
         lines.extend([proof_table(proof)] if verbose else [])
         lines.extend(power_tables(proof))
-    notes = tuple(dict.fromkeys((*part.notes, *(proof.notes if proof is not None else ()))))
-    if notes:
+    if notes := _notes(part):
         lines.append(notes_text(notes))
     return lines
+
+
+def _notes(part: Exported) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*part.notes, *(part.proof.notes if part.proof is not None else ()))))

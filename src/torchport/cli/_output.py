@@ -91,8 +91,10 @@ class Output:
     def _guarded(self, command: Callable[[], Any]) -> tuple[int, dict[str, Any] | None]:
         try:
             code = command()
+            if code == INTERRUPTED:  # typer made it of Ctrl-C, and said nothing
+                raise KeyboardInterrupt
         except KeyboardInterrupt:
-            self._complain("interrupted; nothing was left behind")
+            self._complain("interrupted")
             return INTERRUPTED, {"type": "KeyboardInterrupt", "message": "interrupted"}
         except typer.Abort:
             self._complain("aborted")

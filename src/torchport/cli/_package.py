@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,8 +73,8 @@ def read_texts(pairs: Sequence[str], option: str, example: str) -> dict[str, str
     return found
 
 
-def package_report(packaged: Packaged) -> list[RenderableType]:
-    """What was written, and how to check it."""
+def package_report(packaged: Packaged, told: Collection[str] = ()) -> list[RenderableType]:
+    """What was written, and how to check it; notes that were ``told`` already are not told again."""
     files = [(name, size_text((packaged.directory / name).stat().st_size)) for name in packaged.files]
     parts: list[RenderableType] = [
         f"[bold green]packaged[/] {escape(str(packaged.directory))} ({packaged.target})",
@@ -82,6 +82,6 @@ def package_report(packaged: Packaged) -> list[RenderableType]:
     ]
     if packaged.target == "bundle":
         parts.append(f"check it anywhere: python -m torchport.check {escape(str(packaged.directory))}")
-    if packaged.notes:
-        parts.append(notes_text(packaged.notes))
+    if notes := [note for note in packaged.notes if note not in told]:
+        parts.append(notes_text(notes))
     return parts

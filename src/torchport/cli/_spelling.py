@@ -14,6 +14,8 @@ _IN_WORDS = re.compile(rf"(?<![\w.=/-])(?P<name>[a-zA-Z_]\w*)(?:=(?P<value>{_VAL
 
 _ENTRY = re.compile(r"""(?P<name>\w+)\[(['"])(?P<key>[^'"]*)\2\]""")
 
+_ONE_ENTRY = re.compile(r"""\{(['"])(?P<key>[^'"]*)\1: *(['"]?)(?P<value>[\w./…-]+)\3\}""")
+
 
 @dataclass(frozen=True)
 class Option:
@@ -38,6 +40,9 @@ class Option:
         if value is None or value in ("None", "True", "False"):
             return None
         if value[0] in "{([":
+            entry = _ONE_ENTRY.fullmatch(value)
+            if entry is not None and "=" in self.value:
+                return f"{self.on} {entry['key']}={entry['value']}"
             return f"{self.on} {self.value}".rstrip()
         plain = value.strip("'\"")
         return f"{self.on} {plain}" if re.fullmatch(r"[\w./:…-]+", plain) else f'{self.on} "{plain}"'

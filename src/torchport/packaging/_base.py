@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, final
 
 from torchport._registry import Registry
+from torchport.emit import format_for
 from torchport.emit._files import digests_of
 from torchport.errors import OptionError, PackageError, TorchportError, UnusablePathError
 from torchport.packaging._place import check_place, new_directory
@@ -30,11 +31,13 @@ class Target(abc.ABC):
         name: The registered name.
         options: What it takes beside the common arguments: name to what it means.
         can_be_signed: Whether it makes use of a signer.
+        formats: The artifact formats that it takes; empty: all of them.
     """
 
     name: ClassVar[str]
     options: ClassVar[Mapping[str, str]] = {}
     can_be_signed: ClassVar[bool] = False
+    formats: ClassVar[Sequence[str]] = ()
 
     @final
     def package(self, parts: Sequence[Part], order: Order) -> Packaged:
@@ -105,6 +108,29 @@ class Target(abc.ABC):
             UnusablePathError: The folder above is missing.
         """
         check_place(order.directory, overwrite=order.overwrite, is_ours=self.is_ours)
+
+    def check_export(self, order: Order, output: Path) -> None:
+        """Refuses what is known before an artifact is exported, let alone packaged; nothing is at ``output`` yet.
+
+        Args:
+            order: What will be asked for.
+            output: Where the artifact will be.
+
+        Raises:
+            PackageError: The target takes no artifact of that format.
+            TorchportError: The order cannot be met for another reason.
+        """
+        self.check_order(order)
+        self.check_place(order)
+        found = format_for(output).name
+        if self.formats and found not in self.formats:
+            raise PackageError(
+                f"the target {self.name} does not take such a file",
+                where=output.name,
+                found=found,
+                expected=", ".join(self.formats),
+                hint="export it to .onnx" if "onnx" in self.formats else None,
+            )
 
     def _settle(self, order: Order) -> Sequence[str]:
         """Puts right what an earlier call left that was killed; gives notes for the user."""

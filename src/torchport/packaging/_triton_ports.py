@@ -14,7 +14,7 @@ from torchport.packaging._records import Part
 from torchport.ports import Port
 from torchport.ports.dtypes import known_dtype
 
-__all__ = ["MODEL_FILES", "Naming", "ServedPorts", "served_ports"]
+__all__ = ["MODEL_FILES", "Naming", "ServedPorts", "check_format", "served_ports"]
 
 MODEL_FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
 """What the file is called in the repository, by format."""
@@ -60,20 +60,28 @@ def served_ports(part: Part, file: Path, naming: Naming = "ports") -> ServedPort
     Raises:
         PackageError: No backend of the server takes it.
     """
-    format = part.artifact.format
+    check_format(part.artifact.format, part.artifact.path.name, naming)
+    if part.artifact.format == "onnx":
+        return _onnx(part, file)
+    return _torchscript(part, naming)
+
+
+def check_format(format: str, where: str, naming: Naming) -> None:
+    """Refuses an artifact that no backend of the server takes.
+
+    Raises:
+        PackageError: Its format is none of `MODEL_FILES`, or cannot have its ports named so.
+    """
     if format not in MODEL_FILES:
         raise PackageError(
             "the server does not take such a file",
-            where=part.artifact.path.name,
+            where=where,
             found=format,
             expected=", ".join(MODEL_FILES),
             hint=_NOT_TAKEN.get(format, "export it to .onnx"),
         )
-    if format == "onnx":
-        if naming != "ports":
-            raise PackageError("an ONNX file names its ports itself", where="names", found=naming, expected="ports")
-        return _onnx(part, file)
-    return _torchscript(part, naming)
+    if format == "onnx" and naming != "ports":
+        raise PackageError("an ONNX file names its ports itself", where="names", found=naming, expected="ports")
 
 
 def _onnx(part: Part, path: Path) -> ServedPorts:

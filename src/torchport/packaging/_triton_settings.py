@@ -106,7 +106,11 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise OptionError(
-            "the name of a model is that of its folder", stage="package", where="name", found=name, expected="letters, digits, _ . -"
+            "the name of a model is that of its folder",
+            stage="package",
+            where="options['name']",
+            found=name,
+            expected="letters, digits, _ . -",
         )
     return name
 

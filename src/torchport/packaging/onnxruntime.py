@@ -32,6 +32,7 @@ class OnnxRuntimeTarget(Target):
     """A folder with a manifest that ONNX Runtime reads, and a component for each graph; the runtime opens it before it is handed over."""
 
     name: ClassVar[str] = "onnxruntime"
+    formats: ClassVar[Sequence[str]] = ("onnx",)
     options: ClassVar[Mapping[str, str]] = {
         "name": "what the package is called; the folder's name, if not given",
         "version": "which version of it this is, in words",
@@ -45,6 +46,12 @@ class OnnxRuntimeTarget(Target):
             return _OURS in document["additional_metadata"] and "components" in document
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
+
+    def check_export(self, order: Order, output: Path) -> None:
+        """The runtime that will open the package has to know such packages."""
+        super().check_export(order, output)
+        _runtime()
+        _providers(order.options.get("providers", _CPU))
 
     def _write(self, parts: Sequence[Part], stage: Path, order: Order) -> Sequence[str]:
         runtime = _runtime()

@@ -33,6 +33,7 @@ class RivaTarget(Target):
     """A folder with one archive: manifest, graph, and what a checkpoint archive holds beside its weights."""
 
     name: ClassVar[str] = "riva"
+    formats: ClassVar[Sequence[str]] = ("onnx",)
     options: ClassVar[Mapping[str, str]] = {
         "archive": "the .nemo archive that the model comes from: its config, vocabulary and tokenizer go along",
         "obj_cls": "the model's class as Riva's builder knows it; else the archive's, else the artifact's",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from torchport._version import __version__
+from torchport.emit import format_for
 from torchport.errors import ArtifactExistsError, OptionError, PackageError, UnusablePathError
 from torchport.packaging._base import Target
 from torchport.packaging._place import check_place
@@ -22,7 +23,7 @@ from torchport.packaging._triton_commit import Move, commit, finish, is_staged_i
 from torchport.packaging._triton_config import MARK, config_of, config_texts
 from torchport.packaging._triton_ensemble import Step, ensemble_config
 from torchport.packaging._triton_files import WARMUP, write_goldens
-from torchport.packaging._triton_ports import MODEL_FILES, served_ports
+from torchport.packaging._triton_ports import MODEL_FILES, check_format, served_ports
 from torchport.packaging._triton_settings import OPTIONS, Settings, check_name, check_parts, options_of, read_settings
 from torchport.repository import check_repository
 
@@ -30,7 +31,7 @@ __all__ = ["TritonTarget", "finish_packaging"]
 
 _CONFIG = "config.pbtxt"
 _RECORD = "torchport.json"
-_HINT = "another model name: --set name=…"
+_HINT = "another model name: options={'name': …}"
 
 
 class TritonTarget(Target):
@@ -59,6 +60,15 @@ class TritonTarget(Target):
         """A repository may be there already, or its parent must be."""
         if not order.directory.is_dir():
             check_place(order.directory, overwrite=False, is_ours=lambda _: False)
+
+    def check_export(self, order: Order, output: Path) -> None:
+        """Also the settings, and whether a model of somebody else has the name; another configuration shows only when it is written."""
+        settings = read_settings(order.options)
+        for option in order.options:
+            read_settings(options_of(order.options, option.rpartition(".")[0]))
+        check_format(format_for(output).name, output.name, settings.names)
+        super().check_export(order, output)
+        self._check_home(order.directory / check_name(settings.name or output.stem))
 
     def _settle(self, order: Order) -> Sequence[str]:
         """A killed packaging of several models is finished before anything is added."""
@@ -220,9 +230,9 @@ def _names(parts: Sequence[Part], order: Order) -> list[str]:
             raise OptionError(
                 "several artifacts need a name for what they make together",
                 stage="package",
-                where="name",
+                where="options['name']",
                 found=", ".join(stems),
-                hint="--set name=…",
+                hint="options={'name': …}",
             )
         [name] = wholes
     names = [check_name(one) for one in (*(f"{part.name}-{name}" for part in parts), name)]
@@ -282,7 +292,7 @@ def _check_same(home: Path, shared: str, own: str) -> str:
         where=str(home / _CONFIG),
         found=differing[1].strip() or "(the end)",
         expected=differing[0].strip() or "(the end)",
-        hint=f"{_HINT}, or overwrite=True replaces the model with all of its versions",
+        hint=f"{_HINT}, or overwrite=True (--overwrite of torchport package) replaces the model with all of its versions",
     )
 
 
