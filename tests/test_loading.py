@@ -119,11 +119,23 @@ def test_what_is_no_artifact_is_refused(tmp_path):
     with pytest.raises(OptionError, match="is a directory"):
         load(tmp_path)
     (tmp_path / "broken.onnx").write_bytes(b"\x99nothing")
-    with pytest.raises(RuntimeFailure, match=r"broken\.onnx"):
+    with pytest.raises(RuntimeFailure, match=r"broken\.onnx") as caught:
         load(tmp_path / "broken.onnx")
+    assert str(caught.value).startswith("load: ")
     (tmp_path / "x.txt").touch()
     with pytest.raises(OptionError, match=r"\.onnx"):
         load(tmp_path / "x.txt")
+
+
+def test_what_a_runtime_refuses_when_it_is_called_is_no_verifying(tmp_path):
+    node = onnx.helper.make_node("Reshape", ["x", "shape"], ["y"])
+    shape = onnx.helper.make_tensor("shape", onnx.TensorProto.INT64, [1], [5])
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n"]) for name in "xy")
+    graph = onnx.helper.make_graph([node], "g", [x], [y], [shape])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9), tmp_path / "r.onnx")
+    with load(tmp_path / "r.onnx") as fives, pytest.raises(RuntimeFailure) as caught:
+        fives(x=np.ones(3, np.float32))
+    assert str(caught.value).startswith("load: ")
 
 
 def foreign(path, *, dims=("N", 4), bias=0.0):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,8 @@ class LoadedArtifact:
         except PortError as error:
             error.stage = "load"
             raise
-        return self._session.run(arrays)
+        with _called_loading():
+            return self._session.run(arrays)
 
     def _check_names(self, given: Mapping[str, Any]) -> None:
         missing = [name for name in self._ports if name not in given]
@@ -156,7 +158,8 @@ def load(path: str | os.PathLike[str], *, runtime: str | None = None, timeout: f
     file = _existing(path)
     metadata = _metadata(file)
     stored = stored_signature(metadata)
-    session = open_artifact(file, stored, runtime=runtime, timeout=timeout)
+    with _called_loading():
+        session = open_artifact(file, stored, runtime=runtime, timeout=timeout)
     signature = stored or _shown(session.inputs, session.outputs, smallest=0)
     return LoadedArtifact(file, signature, metadata, session)
 
@@ -258,6 +261,16 @@ def verify(
             error.hint = _AXES_HINT if all(one.kind in ("axis", "dtype") for one in proof.findings) else _MODEL_HINT
         raise
     return proof
+
+
+@contextmanager
+def _called_loading() -> Iterator[None]:
+    """Where nothing is verified, a runtime's failure is not called so."""
+    try:
+        yield
+    except RuntimeFailure as error:
+        error.stage = "load"
+        raise
 
 
 def _check_timeout(timeout: float) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 import torchport
 from torchport.errors import ProofError
 from torchport.verification import prove
+from torchport.verification._records import Finding
 
 X = {"x": ("batch 4 time", "float32")}
 Y = {"y": ("batch time", "float32")}
@@ -256,6 +257,18 @@ def test_a_long_table_is_cut_and_the_record_is_not(bench):
     proof = bench(Of(lambda x: (x.sum(1), x.amax(1))), X, outputs, SIZES).proof(Of(lambda x: (x.sum(1) * 2, x.amax(1) * 2)))
     assert len(proof.findings) == 2 * len([case for case in proof.cases if case.label != "zeros"])
     assert f"and {len(proof.findings) - 12} more" in proof.table()
+
+
+def test_findings_that_are_the_same_in_every_case_are_one_row_and_the_record_has_each(bench):
+    proof = bench(Of(lambda x: x.sum(1)), X, Y, SIZES).proof()
+    same = [Finding("runtime", "y", {"batch": size}, "an answer", "a very long reason", cause="no such kernel") for size in range(1, 21)]
+    other = [Finding("runtime", "y", {"batch": size}, "an answer", f"reason {size}", cause="no such kernel") for size in range(30, 45)]
+    table = dataclasses.replace(proof, findings=(*same, *other)).table()
+    assert table.count("a very long reason") == 1
+    assert "batch 1 and 19 more cases alike" in table
+    assert "and 4 more" in table.splitlines()[-2]
+    assert len(dataclasses.replace(proof, findings=tuple(same)).to_dict()["findings"]) == 20
+    assert "batch 1 and 1 more case alike" in dataclasses.replace(proof, findings=tuple(same[:2])).table()
 
 
 def test_a_proof_that_holds_says_at_how_many_sizes(bench):

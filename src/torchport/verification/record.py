@@ -77,29 +77,36 @@ class Proof:
 
     def table(self) -> str:
         """The findings as a table, with their likely cause; for a proof that holds, the cases."""
-        causes = {finding.cause for finding in self.findings[:_SHOWN]}
+        causes = {finding.cause for finding, *_ in self._shown()}
         return f"{self._rows()}\nlikely cause: {causes.pop()}" if len(causes) == 1 and any(causes) else self._rows()
+
+    def _shown(self) -> list[list[Finding]]:
+        """The first findings; those that say the same in several cases are together."""
+        alike: dict[tuple[object, ...], list[Finding]] = {}
+        for one in self.findings:
+            alike.setdefault((one.kind, one.port, one.index, one.expected, one.got, one.error, one.cause), []).append(one)
+        return list(alike.values())[:_SHOWN]
 
     def _rows(self) -> str:
         if self.ok:
             rows = [(case.label or "", sizes_text(case.sizes), f"{case.error:.1e}", f"{case.tolerance:.1e}") for case in self.cases]
             return _columns([("case", "sizes", "worst error", "tolerance"), *rows])
-        shown = self.findings[:_SHOWN]
-        causes = {finding.cause for finding in shown}
+        shown = self._shown()
+        causes = {finding.cause for finding, *_ in shown}
         rows5 = [
             (
                 finding.port or "(the file)",
-                ", ".join(part for part in (sizes_text(finding.sizes) if finding.sizes else "", finding.values) if part),
+                _where_found(finding, len(others)),
                 f"[{', '.join(map(str, finding.index))}]" if finding.index is not None else finding.kind,
                 finding.expected,
                 shortened(finding.got, _CELL)
                 + (f" (off by {finding.error:.1e}, allowed {finding.tolerance:.1e})" if finding.tolerance is not None else ""),
                 finding.cause if len(causes) > 1 else "",  # one cause for all stands below
             )
-            for finding in shown
+            for finding, *others in shown
         ]
-        if len(self.findings) > _SHOWN:
-            rows5.append(("…", f"and {len(self.findings) - _SHOWN} more", "", "", "", ""))
+        if (more := len(self.findings) - sum(map(len, shown))) > 0:
+            rows5.append(("…", f"and {more} more", "", "", "", ""))
         return _columns([("port", "sizes", "worst element", "expected", "got", "likely cause"), *rows5])
 
     def summary(self) -> str:
@@ -174,6 +181,12 @@ def _finding_dict(finding: Finding) -> dict[str, Any]:
         "cause": finding.cause,
         "values": finding.values,
     }
+
+
+def _where_found(finding: Finding, others: int) -> str:
+    """The sizes and values of the first case, and how many more have the same finding."""
+    case = ", ".join(part for part in (sizes_text(finding.sizes) if finding.sizes else "", finding.values) if part)
+    return f"{case} and {counted(others, 'more case', 'more cases')} alike".lstrip() if others else case
 
 
 def _finite(value: float) -> float | None:
