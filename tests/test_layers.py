@@ -59,6 +59,7 @@ FRONT = {
     "_package",
     "mixin",
     "result",
+    "_foreign",
     "loading",
     "cli",
     "__init__",

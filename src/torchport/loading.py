@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from torchport._asked_axes import explicit_names
+from torchport._foreign import as_port, shown_signature
 from torchport._hooks import read_hooks, read_subnets
 from torchport._naming import check_port_names
 from torchport._options import ExportOptions, check_kinds, check_types
@@ -33,9 +33,9 @@ from torchport.errors import (
     TorchportError,
 )
 from torchport.pipeline import one_at_a_time
-from torchport.ports import Axis, Port, Signature, signature_from_annotations
+from torchport.ports import Port, Signature, signature_from_annotations
 from torchport.prepare import kept_as_found
-from torchport.verification import PortInFile, Proof, Session, open_artifact, prove
+from torchport.verification import Proof, Session, open_artifact, prove
 from torchport.verification.arrays import to_array
 from torchport.verification.axes import onnx_ports
 from torchport.verification.power import Witnesses, prove_with_power
@@ -44,7 +44,7 @@ from torchport.verification.record import ANOTHER_STRATEGY
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["LoadedArtifact", "as_port", "load", "stored_signature", "verify"]
+__all__ = ["LoadedArtifact", "load", "stored_signature", "verify"]
 
 _AXES_HINT = "declare the ports as the file has them (input_types=…, output_types=…, dynamic_axes=…), or make the file again"
 _MODEL_HINT = "is this the model that the file was made from, with its weights and in its mode? else make the file again"
@@ -160,7 +160,7 @@ def load(path: str | os.PathLike[str], *, runtime: str | None = None, timeout: f
     stored = stored_signature(metadata)
     with _called_loading():
         session = open_artifact(file, stored, runtime=runtime, timeout=timeout)
-    signature = stored or _shown(session.inputs, session.outputs, smallest=0)
+    signature = stored or shown_signature(session.inputs, session.outputs, smallest=0)
     return LoadedArtifact(file, signature, metadata, session)
 
 
@@ -298,32 +298,6 @@ def _metadata(file: Path) -> dict[str, str]:
         return {}
 
 
-def _shown(inputs: Sequence[PortInFile], outputs: Sequence[PortInFile], *, smallest: int) -> Signature:
-    try:
-        return Signature(
-            {port.name: as_port(port, smallest=smallest) for port in inputs}, {port.name: as_port(port, smallest=0) for port in outputs}
-        )
-    except PortError:
-        return Signature({port.name: Port(dtype=port.dtype) for port in inputs}, {port.name: Port(dtype=port.dtype) for port in outputs})
-
-
-def as_port(port: PortInFile, *, smallest: int = 0) -> Port:
-    """A port as a foreign file shows it: every axis that it does not fix is dynamic."""
-    if port.dims is None:
-        return Port(dtype=port.dtype)
-    axes = [
-        Axis(size=dim) if isinstance(dim, int) else Axis(_symbol(dim or f"{port.name}_axis{index}"), min=smallest, dynamic=True)
-        for index, dim in enumerate(port.dims)
-    ]
-    return Port(axes, dtype=port.dtype)
-
-
-def _symbol(text: str) -> str:
-    """A dimension's text (``2*time``) as the name of an axis."""
-    name = re.sub(r"\W+", "_", text, flags=re.ASCII)
-    return name if not name[:1].isdigit() else f"_{name}"
-
-
 def _to_array(name: str, value: Any, port: Port) -> npt.NDArray[Any]:
     if isinstance(value, torch.Tensor):
         return to_array(value)
@@ -374,7 +348,7 @@ def _types(
     stored = stored_signature(metadata)
     if file.suffix.lower() == ".onnx" and stored is None:
         try:
-            found = _shown(*onnx_ports(file), smallest=1)
+            found = shown_signature(*onnx_ports(file), smallest=1)
         except TorchportError:
             raise
         except Exception as error:

@@ -153,7 +153,7 @@ def _content(path: Path, facts: dict[str, Any]) -> dict[str, str | None] | None:
 
 def _ports(found: tuple[PortInFile, ...], stated: Mapping[str, Port], signature: Signature | None) -> list[dict[str, Any]]:
     """What the file shows, with what it states about meaning and ranges; where it shows nothing, what it states."""
-    from torchport.loading import as_port
+    from torchport._foreign import as_port
 
     shown = {port.name: as_port(port) for port in found} or dict(stated)
     entries = []
