@@ -288,26 +288,3 @@ class HookOnTheModel:
     class Twin(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.tanh() * 2
-
-
-@fault()
-class CountsItsRuns:
-    """From its 700th run on the model is another: no run of the proof comes so far."""
-
-    class Faulty(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.calls = 0
-
-        def forward(self, x: Tensor) -> Tensor:
-            self.calls += 1
-            return x * 3 if self.calls > 700 else x * 2
-
-    class Twin(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.calls = 0
-
-        def forward(self, x: Tensor) -> Tensor:
-            self.calls += 1
-            return x * 2
