@@ -47,7 +47,7 @@ $(TRITON_STAMP): requirements-triton.lock
 
 # No test may hang: each has its time, after which its server is stopped, too; a server ends with whoever started it.
 test-triton: $(TRITON_STAMP)
-	OMP_NUM_THREADS=1 PYTHONPATH=src $(TRITON)/bin/python -m pytest tests/triton_server -n 2 --dist loadgroup --timeout 240 --max-worker-restart 0
+	OMP_NUM_THREADS=1 PYTHONPATH=src $(TRITON)/bin/python -m pytest tests/triton_server -n 2 --dist loadgroup --timeout 240 --max-worker-restart 0 $(ARGS)
 
 bench-triton: $(TRITON_STAMP)
 	PYTHONPATH=src $(TRITON)/bin/python benchmarks/serving.py

@@ -30,9 +30,22 @@ def post(server, place):
 def judged(server, case):
     """Loads every model of a case in a server that runs on an empty folder, with ``--model-control-mode=explicit``.
 
+    The server's own process has been seen to die at a load, once in some thousands, and to take the same repository the next time: it is
+    started again then, and asked once more. One that dies again is what the repository does to it, and an error.
+
     Returns:
         By model ``loads`` or ``refused``, and what the server said of it.
     """
+    try:
+        return _judged(server, case)
+    except OSError as error:
+        sys.stdout.write(f"the server did not answer ({error}); it is started again\n")
+        server.stop()
+        server.start()
+        return _judged(server, case)
+
+
+def _judged(server, case):
     for left in server.repository.iterdir():
         shutil.rmtree(left)
     write(case, server.repository)
